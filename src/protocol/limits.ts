@@ -1,0 +1,35 @@
+// Every limit of the wire, each with the attack that it bounds and why the number is safe.
+
+const KIB = 1024
+const MIB = 1024 * KIB
+
+/** One argument list, result, error or progress value, encoded. Bounds memory per job; larger data belongs in a store. */
+export const MAX_PAYLOAD_BYTES: number = 1 * MIB
+
+/** Payload bytes handed out by one claim: an isolate has 128 MB for all its requests, and a claim holds each byte about thrice. */
+export const MAX_CLAIM_BYTES: number = 4 * MIB
+
+/** One request body, counted while it streams in. Room for a batch of four full payloads and its headers. */
+export const MAX_BODY_BYTES: number = 5 * MIB
+
+/** Calls, reports or heartbeats in one request. Bounds the parameters of one statement and the time that it holds locks. */
+export const MAX_BATCH: number = 1_000
+
+/** Services of one runner process, and functions of one service. Bounds the claim's filter and the rows of a namespace. */
+export const MAX_SERVICES_PER_RUNNER: number = 100
+export const MAX_FUNCTIONS_PER_SERVICE: number = 2_000
+
+/** Nesting of a msgpack value: deeper values overflow the stacks of recursive consumers (2 MB of 0x91 is 2 M deep). */
+export const MAX_DEPTH: number = 64
+
+/** Values in one msgpack document: each costs an object in memory, and one byte on the wire can claim one. */
+export const MAX_NODES: number = 200_000
+
+/** A poll hangs at most this long: a runtime update gives requests in flight 30 s, middle boxes often 60. */
+export const MAX_WAIT_MS: number = 25_000
+
+/** Jobs that one claim may ask for. */
+export const MAX_CLAIM: number = 1_000
+
+/** A message or name inside a wire error, so that a hostile value cannot fill logs. */
+export const MAX_MESSAGE_CHARS: number = 2_000
