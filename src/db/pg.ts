@@ -1,0 +1,188 @@
+// Postgres over its own protocol, through pg's pool: for Node, and for a Worker through Hyperdrive.
+import { Client, DatabaseError, Pool, type ClientConfig, type PoolClient, type QueryArrayConfig } from 'pg'
+import {
+  CLOSED,
+  decodeRows,
+  encodeParam,
+  keepText,
+  NO_CONNECTION,
+  SqlError,
+  type Row,
+  type Sql,
+  type SqlParam,
+} from './sql.ts'
+
+export interface PgOptions {
+  connectionString: string
+  /** Connections at most. Default: 10. */
+  max?: number | undefined
+  /** The server ends a statement after it, in milliseconds. Default: 30,000. A server that answers nothing gets 5,000 more. */
+  statementTimeoutMs?: number | undefined
+  /** For a connection, also a free one of the pool, in milliseconds. Default: 10,000. */
+  connectTimeoutMs?: number | undefined
+}
+
+export interface PgDatabase {
+  sql: Sql
+  /** A connection outside the pool, to LISTEN on. Its 'notification', 'error' and 'end' events are the caller's, and so is `end()`. */
+  connect: () => Promise<Client>
+  close: () => Promise<void>
+}
+
+/**
+ * Statements on a pool of connections, which open as they are needed.
+ *
+ * In a Worker, make one for each request and close it in `waitUntil`: a socket belongs to the request that opened it.
+ */
+export function pgSql(options: PgOptions): PgDatabase {
+  const { connectionString, max = 10, statementTimeoutMs = 30_000, connectTimeoutMs = 10_000 } = options
+  const address: ClientConfig = { connectionString, connectionTimeoutMillis: connectTimeoutMs, keepAlive: true }
+  const pool = new Pool({
+    ...address,
+    max,
+    statement_timeout: statementTimeoutMs,
+    query_timeout: statementTimeoutMs + 5_000,
+  })
+  // Without listeners, a connection that breaks while idle or between two events would end the process.
+  pool.on('error', ignore)
+  pool.on('connect', (client) => client.on('error', ignore))
+  const names = new StatementNames()
+
+  return {
+    sql: async <R extends Row>(text: string, params: readonly SqlParam[] = []) => {
+      const { fields, rows } = await run(pool, text, params.map(encodeForPg), names)
+      return decodeRows<R>(fields, rows)
+    },
+    connect: () => openClient(address),
+    close: () => pool.end(),
+  }
+}
+
+// Bytes go as they are: pg sends a Uint8Array in binary form, which is half of its hex.
+function encodeForPg(param: SqlParam): string | Uint8Array | null {
+  return param instanceof Uint8Array ? param : encodeParam(param)
+}
+
+async function checkOut(pool: Pool): Promise<PoolClient> {
+  if (pool.ending) throw new SqlError('the connection pool is closed', CLOSED)
+  try {
+    return await pool.connect()
+  } catch (error) {
+    if (!isStartupRefused(error) || pool.options.statement_timeout === false) throw connectError(error)
+    // A pooler between us and the server that takes no settings (PgBouncer): our own timer has to do.
+    pool.options.statement_timeout = false
+    return pool.connect().catch((again: unknown) => {
+      throw connectError(again)
+    })
+  }
+}
+
+function isStartupRefused(error: unknown): boolean {
+  return error instanceof DatabaseError && error.code === '08P01' && /startup parameter/.test(error.message)
+}
+
+async function openClient(address: ClientConfig): Promise<Client> {
+  const client = new Client(address)
+  try {
+    return await client.connect()
+  } catch (error) {
+    throw connectError(error)
+  }
+}
+
+// Nothing was sent yet, so the outcome is known: nothing happened.
+function connectError(cause: unknown): SqlError {
+  const error = sqlError(cause)
+  return error.code === null ? new SqlError(error.message, NO_CONNECTION, { cause }) : error
+}
+
+interface Answer {
+  fields: { name: string; dataTypeID: number }[]
+  rows: (string | null)[][]
+}
+
+async function run(pool: Pool, text: string, values: unknown[], names: StatementNames): Promise<Answer> {
+  const name = names.of(text)
+  const client = await checkOut(pool)
+  try {
+    const answer = await send(client, text, values, name)
+    client.release()
+    return answer
+  } catch (error) {
+    const isStale = name !== undefined && names.isStale(error)
+    // After an ordinary error the connection is as good as before: pg's own pool.query would close it each time.
+    client.release(isStale || !isOrdinary(error))
+    if (!isStale) throw sqlError(error)
+  }
+  return run(pool, text, values, names)
+}
+
+function isOrdinary(error: unknown): boolean {
+  return error instanceof DatabaseError && error.severity === 'ERROR'
+}
+
+function send(client: PoolClient, text: string, values: unknown[], name: string | undefined): Promise<Answer> {
+  const config: QueryArrayConfig & { queryMode: 'extended' } = {
+    text,
+    values,
+    rowMode: 'array',
+    types: { getTypeParser: () => keepText },
+    // Also without parameters: the simple protocol would run two statements of one text in a transaction of their own.
+    queryMode: 'extended',
+    ...(name === undefined ? {} : { name }),
+  }
+  return client.query<(string | null)[]>(config)
+}
+
+/** More statements than a build has: past it, texts are made up as they come, and preparing them would fill the server's memory. */
+const MAX_NAMES = 1_000
+
+/** Names for prepared statements: planning the longer ones costs more than running them. */
+class StatementNames {
+  readonly #textOf = new Map<string, string>()
+  readonly #nameOf = new Map<string, string>()
+  #isAllowed = true
+
+  of(text: string): string | undefined {
+    if (!this.#isAllowed) return undefined
+    return this.#nameOf.get(text) ?? this.#add(text)
+  }
+
+  // Derived from the text alone: a pooler may hand us a server connection on which another process prepared the same name.
+  #add(text: string): string | undefined {
+    const name = `cp_${hash(text, 0x811c9dc5)}${hash(text, 0x01000193)}_${text.length}`
+    if (this.#textOf.has(name) || this.#textOf.size === MAX_NAMES) return undefined
+    this.#textOf.set(name, text)
+    this.#nameOf.set(text, name)
+    return name
+  }
+
+  /**
+   * Whether the statement failed for its name alone, before it ran, and is worth another try. A pooler that gives each
+   * statement another server connection loses names (26000) or repeats them (42P05): then there are none from now on.
+   * After a migration a plan may not fit its table any more (0A000), until the connection is closed.
+   */
+  isStale(error: unknown): boolean {
+    if (!(error instanceof DatabaseError)) return false
+    const isForgotten = error.code === '26000' || error.code === '42P05'
+    if (isForgotten) this.#isAllowed = false
+    return isForgotten || (error.code === '0A000' && /cached plan/.test(error.message))
+  }
+}
+
+// FNV-1a. Two seeds and the length: a collision in one process is found above, across a pooler's clients it is 1 in 2^64.
+function hash(text: string, seed: number): string {
+  let value = seed
+  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193)
+  return (value >>> 0).toString(36)
+}
+
+function sqlError(cause: unknown): SqlError {
+  // By class, not by shape: EPIPE of a socket has five capitals too, as if it were a SQLSTATE.
+  if (cause instanceof DatabaseError) {
+    return new SqlError(cause.message, cause.code ?? null, { constraint: cause.constraint, cause })
+  }
+  return new SqlError(cause instanceof Error ? cause.message : String(cause), null, { cause })
+}
+
+function ignore(): void {}

@@ -1,0 +1,175 @@
+// A database comes to the schema of the build from nothing, from an older one, and from a run that was cut short.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { checkSchema, migrate, SCHEMA_VERSION, schemaVersion, type Migration } from '../../src/db/migrate.ts'
+import { readMigrations, readSchema } from '../../src/db/migrations.node.ts'
+import { pgSql } from '../../src/db/pg.ts'
+import { openEmbedded, type EmbeddedDatabase } from '../../src/db/pglite.node.ts'
+import { SqlError, type Sql } from '../../src/db/sql.ts'
+import { freshDatabase } from '../support/fresh-database.ts'
+
+let embedded: EmbeddedDatabase
+let sql: Sql
+beforeAll(async () => {
+  embedded = await openEmbedded(null)
+  sql = embedded.sql
+})
+afterAll(() => embedded.close())
+beforeEach(() => sql('drop schema if exists callplane cascade'))
+
+const SCHEMA = `
+  create schema if not exists callplane; -- all of it
+  create table if not exists callplane.things (id int8 primary key, name text, colour text);
+  create index if not exists things_by_name on callplane.things (name);`
+const MIGRATIONS: Migration[] = [
+  { version: 3, name: '003-colour.sql', text: 'alter table callplane.things add column if not exists colour text' },
+  { version: 2, name: '002-name.sql', text: 'alter table callplane.things add column if not exists name text;' },
+]
+const OLD_SCHEMA =
+  'create schema if not exists callplane; create table if not exists callplane.things (id int8 primary key)'
+
+async function columns(of: Sql = sql): Promise<unknown[]> {
+  const rows = await of(`select column_name as name from information_schema.columns
+    where table_schema = 'callplane' and table_name = 'things' order by ordinal_position`)
+  return rows.map(({ name }) => name)
+}
+
+describe('migrate', () => {
+  test('makes a fresh database with the schema, and does nothing the second time', async () => {
+    const step = { schema: SCHEMA, migrations: MIGRATIONS, target: 3 }
+    expect(await schemaVersion(sql)).toBe(0)
+    expect(await migrate(sql, step)).toStrictEqual({ from: 0, to: 3, applied: ['schema.sql'] })
+    expect(await columns()).toStrictEqual(['id', 'name', 'colour'])
+    expect(await migrate(sql, step)).toStrictEqual({ from: 3, to: 3, applied: [] })
+    expect(await sql('select version from callplane.schema_version')).toStrictEqual([{ version: 3 }])
+  })
+
+  test('takes an older database through the migrations that it lacks, in order', async () => {
+    await migrate(sql, { schema: OLD_SCHEMA, migrations: [], target: 1 })
+    const steps = { schema: 'not for this one', migrations: MIGRATIONS, target: 3 }
+    expect(await migrate(sql, steps)).toStrictEqual({ from: 1, to: 3, applied: ['002-name.sql', '003-colour.sql'] })
+    expect(await columns()).toStrictEqual(['id', 'name', 'colour'])
+    expect(await sql('select version from callplane.schema_version order by 1')).toStrictEqual([
+      { version: 1 },
+      { version: 2 },
+      { version: 3 },
+    ])
+  })
+
+  test('finishes a run that ended after any statement', async () => {
+    const statements = 6
+    for (let allowed = 0; allowed <= statements; allowed++) {
+      await sql('drop schema if exists callplane cascade')
+      let left = allowed
+      const dying: Sql = (text, params) => {
+        if (!/^select/.test(text) && left-- <= 0) throw new Error('killed')
+        return sql(text, params)
+      }
+      const cut = migrate(dying, { schema: SCHEMA, migrations: [], target: 1 })
+      await (allowed < statements ? expect(cut).rejects.toThrow('killed') : cut)
+      await migrate(sql, { schema: SCHEMA, migrations: [], target: 1 })
+      expect(await columns()).toStrictEqual(['id', 'name', 'colour'])
+      expect(await schemaVersion(sql)).toBe(1)
+    }
+  })
+
+  test('refuses a database of a newer build, and a gap in the migrations', async () => {
+    await migrate(sql, { schema: OLD_SCHEMA, migrations: [], target: 1 })
+    await expect(migrate(sql, { schema: SCHEMA, migrations: MIGRATIONS.slice(0, 1), target: 3 })).rejects.toThrow(
+      'one migration to version 2, and there are 0',
+    )
+    await sql('insert into callplane.schema_version (version) values (7)')
+    await expect(migrate(sql, { schema: SCHEMA, migrations: [], target: 3 })).rejects.toThrow('deploy a newer build')
+  })
+
+  test('runs a statement again that lost a race or its answer, and no other', async () => {
+    for (const code of ['23505', '42P07', '42P06', '42710', '40001', null]) {
+      const { failing, texts } = failOnce(code)
+      await migrate(failing, { schema: SCHEMA, migrations: [], target: 1 })
+      expect(texts.slice(1, 3)).toStrictEqual([
+        'create schema if not exists callplane',
+        'create schema if not exists callplane',
+      ])
+      await sql('drop schema callplane cascade')
+    }
+    const { failing } = failOnce('42501')
+    await expect(migrate(failing, { schema: SCHEMA, migrations: [], target: 1 })).rejects.toMatchObject({
+      code: '42501',
+    })
+  })
+
+  test('that runs eight times at once on a real Postgres succeeds eight times', async () => {
+    const { sql: many, close } = pgSql({ connectionString: await freshDatabase(), max: 8 })
+    onTestFinished(close)
+    const fresh = { schema: readSchema().schema, migrations: [], target: 1 }
+    await Promise.all(Array.from({ length: 8 }, () => migrate(many, fresh)))
+    expect(await many('select version from callplane.schema_version')).toStrictEqual([{ version: 1 }])
+
+    await many('create table callplane.things (id int8 primary key)')
+    await Promise.all(Array.from({ length: 8 }, () => migrate(many, { ...fresh, migrations: MIGRATIONS, target: 3 })))
+    expect(await columns(many)).toStrictEqual(['id', 'name', 'colour'])
+  })
+})
+
+/** Fails the first statement that is no select, with `code`. */
+function failOnce(code: string | null): { failing: Sql; texts: string[] } {
+  const texts: string[] = []
+  const failing: Sql = async (text, params) => {
+    texts.push(text)
+    if (texts.length === 2) throw new SqlError('lost', code)
+    return sql(text, params)
+  }
+  return { failing, texts }
+}
+
+describe('checkSchema', () => {
+  const isAt = async (version: number): Promise<void> => {
+    await migrate(sql, { schema: SCHEMA, migrations: [], target: version })
+  }
+
+  test('passes the version of this build', async () => {
+    await isAt(SCHEMA_VERSION)
+    await checkSchema(sql)
+  })
+
+  test('says what to do about an empty database', async () => {
+    await expect(checkSchema(sql)).rejects.toMatchObject({
+      name: 'SchemaError',
+      message: 'the database schema is at version 0, this build needs 1: run "npm run migrate"',
+    })
+    await sql('create schema callplane')
+    await expect(checkSchema(sql)).rejects.toThrow('at version 0')
+  })
+
+  test('says what to do about a newer one', async () => {
+    await isAt(SCHEMA_VERSION + 1)
+    await expect(checkSchema(sql)).rejects.toThrow(/at version 2, this build knows 1 at most: deploy a newer build/)
+  })
+})
+
+describe('the files of this build', () => {
+  test('make a database that checkSchema passes, twice', async () => {
+    for (const applied of [['schema.sql'], []]) {
+      expect((await migrate(sql, readSchema())).applied).toStrictEqual(applied)
+      await checkSchema(sql)
+    }
+  })
+
+  test('are read in order, and must be named by their number', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'callplane-migrations-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const url = pathToFileURL(`${folder}/`)
+    expect(readMigrations(new URL('nowhere/', url))).toStrictEqual([])
+    writeFileSync(join(folder, '010-b.sql'), 'select 2')
+    writeFileSync(join(folder, '002-a.sql'), 'select 1')
+    expect(readMigrations(url)).toStrictEqual([
+      { version: 2, name: '002-a.sql', text: 'select 1' },
+      { version: 10, name: '010-b.sql', text: 'select 2' },
+    ])
+    writeFileSync(join(folder, '11-c.sql'), '')
+    expect(() => readMigrations(url)).toThrow('11-c.sql')
+  })
+})
