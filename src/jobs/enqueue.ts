@@ -1,0 +1,109 @@
+// A call becomes a job: nothing → pending. Sent twice, it is the same row.
+import type { Sql } from '../db/sql.ts'
+import { callIdTimeMs } from '../protocol/call-id.ts'
+import { CallplaneError } from '../protocol/errors.ts'
+import type { CallRequest } from '../protocol/calls.ts'
+import { DEFAULT_ATTEMPTS, DEFAULT_LEASE_MS } from '../protocol/policy.ts'
+import { retryColumn } from './retry.ts'
+
+/** What became of one call: its job, new or found, or the reason why there is none. */
+export type Enqueued = { id: string; isNew: boolean } | { id: string; error: CallplaneError }
+
+/** An id up to a day ahead of the database is a caller's clock that runs fast, not a repeat from the future. */
+const MAX_AHEAD_MS = 86_400_000
+
+/**
+ * nothing → pending, for each call that is not a job yet; one statement. Calls of functions that are registered copy
+ * their policies. The answer is in the order sent. `retentionMs` is how long finished jobs stay: an id older than half
+ * of it may be that of a job already gone, so it is refused rather than run again.
+ */
+export async function enqueueJobs(
+  sql: Sql,
+  namespace: string,
+  calls: readonly CallRequest[],
+  { retentionMs }: { retentionMs: number },
+): Promise<Enqueued[]> {
+  const known = new Map<string, Enqueued>()
+  let unknown = calls
+  // A create that met its uncommitted twin neither inserts nor finds. The insert waited for the twin to commit, so that
+  // asking once more finds it; unless the twin rolled back, and then asking once more inserts.
+  for (let round = 0; unknown.length > 0 && round < 3; round++) {
+    for (const one of await enqueueOnce(sql, namespace, unknown, retentionMs)) known.set(one.id, one)
+    unknown = unknown.filter((call) => !known.has(call.id))
+  }
+  const undecided = new CallplaneError('database_unavailable', 'the database could not tell whether the call exists')
+  return calls.map(({ id }) => known.get(id) ?? { id, error: undecided })
+}
+
+async function enqueueOnce(
+  sql: Sql,
+  namespace: string,
+  calls: readonly CallRequest[],
+  retentionMs: number,
+): Promise<Enqueued[]> {
+  const rows = await sql<{ id: string; is_new: boolean; is_known: boolean; is_same: boolean; is_in_time: boolean }>(
+    /* sql */ `
+    with sent as (
+      select *, made_at_ms between (extract(epoch from now()) * 1000)::int8 - $13::int8
+        and (extract(epoch from now()) * 1000)::int8 + $14::int8 as is_in_time
+      from unnest($2::uuid[], $3::int8[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::uuid[], $9::int8[],
+        $10::int8[], $11::int8[], $12::int8[], $15::text[])
+        as s (id, made_at_ms, service, function, args, args_digest, parent_id, delay_ms, priority, timeout_ms,
+          deadline_ms, retry)
+    ), inserted as (
+      insert into callplane.jobs (namespace, id, service, function, args, args_digest, parent_id, origin_id, priority,
+        run_at, deadline_at, max_attempts, retry, timeout_ms, lease_ms)
+      select $1, s.id, s.service, s.function, s.args, s.args_digest, s.parent_id, s.id,
+        coalesce(s.priority, (f.policy ->> 'priority')::int8, 0),
+        now() + coalesce(s.delay_ms, 0) * interval '1 millisecond',
+        now() + coalesce(s.deadline_ms, (f.policy ->> 'deadlineMs')::int8) * interval '1 millisecond',
+        coalesce((coalesce(s.retry::jsonb, f.policy -> 'retry') ->> 'attempts')::int8, $16::int8),
+        coalesce(s.retry::jsonb, f.policy -> 'retry'),
+        coalesce(s.timeout_ms, (f.policy ->> 'timeoutMs')::int8),
+        coalesce((f.policy ->> 'leaseMs')::int8, $17::int8)
+      from sent s
+      left join callplane.functions f on f.namespace = $1 and f.service = s.service and f.name = s.function
+      where s.is_in_time
+      order by s.id
+      on conflict (namespace, id) do nothing
+      returning id
+    )
+    select s.id, i.id is not null as is_new, j.id is not null as is_known, s.is_in_time,
+      coalesce(j.service = s.service and j.function = s.function and j.args_digest = s.args_digest, false) as is_same
+    from sent s
+    left join inserted i on i.id = s.id
+    left join callplane.jobs j on j.namespace = $1 and j.id = s.id`,
+    [
+      namespace,
+      calls.map((call) => call.id),
+      calls.map((call) => callIdTimeMs(call.id)),
+      calls.map((call) => call.service),
+      calls.map((call) => call.function),
+      calls.map((call) => call.args),
+      calls.map((call) => call.argsDigest),
+      calls.map((call) => call.parent ?? null),
+      calls.map((call) => call.delayMs ?? null),
+      calls.map((call) => call.priority ?? null),
+      calls.map((call) => call.timeoutMs ?? null),
+      calls.map((call) => call.deadlineMs ?? null),
+      Math.floor(retentionMs / 2),
+      MAX_AHEAD_MS,
+      calls.map((call) => retryColumn(call.retry)),
+      DEFAULT_ATTEMPTS,
+      DEFAULT_LEASE_MS,
+    ],
+  )
+  return rows.flatMap((row): Enqueued[] => {
+    if (row.is_new) return [{ id: row.id, isNew: true }]
+    if (row.is_known && row.is_same) return [{ id: row.id, isNew: false }]
+    if (row.is_known) {
+      const message = `call ${row.id} exists with another function or other arguments: use a fresh id for another call`
+      return [{ id: row.id, error: new CallplaneError('call_id_conflict', message) }]
+    }
+    if (!row.is_in_time) {
+      const message = `call ${row.id} was made at a time that is too far from the database's: make the call anew`
+      return [{ id: row.id, error: new CallplaneError('call_id_expired', message) }]
+    }
+    return []
+  })
+}

@@ -1,0 +1,85 @@
+// A function threw: running → pending, to be tried again, or running → failed.
+import type { Sql } from '../db/sql.ts'
+import { leaseLost, settle, type LeaseRef, type Verdict } from './lease.ts'
+
+export interface FailureReport extends LeaseRef {
+  /** Payload: what was thrown. */
+  error: Uint8Array
+  /** Whether the runner, who can read the error, finds that the retry policy covers it. */
+  isRetryable: boolean
+}
+
+type FailedRow = {
+  id: string
+  token: string
+  state: 'pending' | 'failed' | null
+  outcome: string | null
+  current: string
+  service: string
+  due_in_ms: number
+}
+
+/**
+ * running → pending (after the backoff, while the policy covers throws and attempts remain) or running → failed, for the
+ * holders of the leases only. Repeats and lost leases are answered as in complete.ts.
+ */
+export async function failJobs(sql: Sql, namespace: string, reports: readonly FailureReport[]): Promise<Verdict[]> {
+  return settle(reports, async (open) => {
+    const rows = await sql<FailedRow>(
+      /* sql */ `
+      with sent as (
+        select * from unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bool[]) as s (id, token, error, is_retryable)
+      ), held as (
+        select j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at, s.error,
+          s.is_retryable and j.retry is not null and j.attempt < j.max_attempts as is_tried_again,
+          least((j.retry ->> 'maxMs')::float8,
+            (j.retry ->> 'initialMs')::float8 * power((j.retry ->> 'factor')::float8, least(j.attempt - 1, 100)))
+            * case when (j.retry ->> 'isJittered')::bool then random() else 1 end as backoff_ms
+        from sent s
+        join callplane.jobs j on j.namespace = $1 and j.id = s.id
+        where j.state || '' = 'running' and j.lease_token = s.token
+        order by j.id
+        for update of j
+      ), ended as (
+        update callplane.jobs j
+        set state = case when h.is_tried_again then 'pending' else 'failed' end,
+          run_at = case when h.is_tried_again then now() + h.backoff_ms * interval '1 millisecond' else j.run_at end,
+          finished_at = case when h.is_tried_again then null else now() end,
+          failure = case when h.is_tried_again then null else 'threw' end,
+          error = case when h.is_tried_again then null else h.error end,
+          lease_token = null, lease_expires_at = null, claim_id = null
+        from held h
+        where j.namespace = $1 and j.id = h.id and j.state || '' = 'running' and j.lease_token = h.lease_token
+        returning j.id, j.state, j.run_at
+      ), kept as (
+        insert into callplane.attempts (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, error)
+        select $1, h.id, h.fence, h.attempt, h.lease_token, h.runner_id, h.started_at, 'threw', h.error
+        from held h join ended e on e.id = h.id
+      )
+      select s.id, s.token, e.state, a.outcome, j.state as current, j.service,
+        (extract(epoch from coalesce(e.run_at, j.run_at) - now()) * 1000)::int8 as due_in_ms
+      from sent s
+      left join held h on h.id = s.id and h.lease_token = s.token
+      left join ended e on e.id = h.id
+      left join callplane.attempts a on a.namespace = $1 and a.job_id = s.id and a.token = s.token
+      left join callplane.jobs j on j.namespace = $1 and j.id = s.id
+      where e.id is not null or a.outcome is not null`,
+      [
+        namespace,
+        open.map((report) => report.id),
+        open.map((report) => report.token),
+        open.map((report) => report.error),
+        open.map((report) => report.isRetryable),
+      ],
+    )
+    return new Map(rows.map((row): [string, Verdict] => [row.token, verdictOf(row)]))
+  })
+}
+
+function verdictOf({ id, state, outcome, current, service, due_in_ms: dueInMs }: FailedRow): Verdict {
+  if (state === null && outcome !== 'threw') return { id, error: leaseLost(id) }
+  const isFirst = state !== null
+  // A repeat hears of the job as it stands: it may have been tried again since.
+  const now = state ?? (current === 'failed' ? 'failed' : 'pending')
+  return now === 'pending' ? { id, state: now, isFirst, service, dueInMs } : { id, state: now, isFirst }
+}

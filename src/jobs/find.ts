@@ -1,0 +1,171 @@
+// Reading: how calls ended, and everything that is known of one.
+import type { Sql } from '../db/sql.ts'
+import { IS_FINAL, type AttemptOutcome, type CallOutcome, type Failure, type JobState } from '../protocol/job.ts'
+
+/** What a reader may see: a namespace, or only some services of it. */
+export interface Reach {
+  namespace: string
+  services: readonly string[] | null
+}
+
+export type EndColumns = {
+  state: JobState
+  failure: Failure | null
+  result: Uint8Array | null
+  error: Uint8Array | null
+  message: string | null
+}
+
+/** The outcome that a row tells, or null while the job has not ended. */
+export function outcomeOf(row: EndColumns): CallOutcome | null {
+  if (row.state === 'succeeded' && row.result !== null) return { ended: 'succeeded', result: row.result }
+  if (row.state === 'cancelled') return { ended: 'cancelled', message: row.message ?? 'the call was cancelled' }
+  if (row.state !== 'failed' || row.failure === null) return null
+  if (row.failure === 'threw') return row.error === null ? null : { ended: 'threw', error: row.error }
+  return { ended: row.failure, message: row.message ?? row.failure }
+}
+
+/** For each id that exists, its outcome, or null while it has none. An id that is absent from the map is unknown. */
+export async function findOutcomes(
+  sql: Sql,
+  { namespace, services }: Reach,
+  ids: readonly string[],
+): Promise<Map<string, CallOutcome | null>> {
+  const rows = await sql<EndColumns & { id: string }>(
+    /* sql */ `
+    select id, state, failure, result, error, message
+    from callplane.jobs
+    where namespace = $1 and id = any($2::uuid[]) and ($3::text[] is null or service = any($3::text[]))`,
+    [namespace, ids, services],
+  )
+  return new Map(rows.map((row) => [row.id, outcomeOf(row)]))
+}
+
+/** One attempt of a job: those that ended from their rows, the running one from the job's. */
+export interface AttemptRecord {
+  attempt: number
+  fence: number
+  runner: string
+  startedAtMs: number
+  endedAtMs: number | null
+  outcome: AttemptOutcome | null
+  error: Uint8Array | null
+  message: string | null
+}
+
+export interface JobRecord {
+  id: string
+  service: string
+  function: string
+  state: JobState
+  attempt: number
+  maxAttempts: number
+  createdAtMs: number
+  runAtMs: number
+  finishedAtMs: number | null
+  parent: string | null
+  progress: Uint8Array | null
+  outcome: CallOutcome | null
+  failure: Failure | null
+  isDue: boolean
+  /** Whether a runner has ever registered the function. */
+  isServed: boolean
+  attempts: AttemptRecord[]
+}
+
+type JobRow = EndColumns & {
+  id: string
+  service: string
+  function: string
+  attempt: number
+  max_attempts: number
+  fence: number
+  runner_id: string | null
+  created_at_ms: number
+  run_at_ms: number
+  started_at_ms: number | null
+  finished_at_ms: number | null
+  parent_id: string | null
+  progress: Uint8Array | null
+  is_due: boolean
+  is_served: boolean
+}
+
+type AttemptRow = {
+  attempt: number
+  fence: number
+  runner_id: string
+  started_at_ms: number
+  ended_at_ms: number
+  outcome: AttemptOutcome
+  error: Uint8Array | null
+  message: string | null
+}
+
+/** Everything about one job, or null where the reader can see none by this id. */
+export async function findJob(sql: Sql, { namespace, services }: Reach, id: string): Promise<JobRecord | null> {
+  const [job] = await sql<JobRow>(
+    /* sql */ `
+    select id, service, function, state, attempt, max_attempts, fence, runner_id, parent_id, progress,
+      failure, result, error, message, run_at <= now() as is_due,
+      (extract(epoch from created_at) * 1000)::int8 as created_at_ms,
+      (extract(epoch from run_at) * 1000)::int8 as run_at_ms,
+      (extract(epoch from started_at) * 1000)::int8 as started_at_ms,
+      (extract(epoch from finished_at) * 1000)::int8 as finished_at_ms,
+      exists (
+        select 1 from callplane.functions f
+        where f.namespace = $1 and f.service = j.service and f.name = j.function
+      ) as is_served
+    from callplane.jobs j
+    where namespace = $1 and id = $2::uuid and ($3::text[] is null or service = any($3::text[]))`,
+    [namespace, id, services],
+  )
+  if (job === undefined) return null
+  const ended = await sql<AttemptRow>(
+    /* sql */ `
+    select attempt, fence, runner_id, outcome, error, message,
+      (extract(epoch from started_at) * 1000)::int8 as started_at_ms,
+      (extract(epoch from ended_at) * 1000)::int8 as ended_at_ms
+    from callplane.attempts
+    where namespace = $1 and job_id = $2::uuid
+    order by fence`,
+    [namespace, id],
+  )
+  return {
+    id: job.id,
+    service: job.service,
+    function: job.function,
+    state: job.state,
+    attempt: job.attempt,
+    maxAttempts: job.max_attempts,
+    createdAtMs: job.created_at_ms,
+    runAtMs: job.run_at_ms,
+    finishedAtMs: job.finished_at_ms,
+    parent: job.parent_id,
+    progress: job.progress,
+    outcome: IS_FINAL[job.state] ? outcomeOf(job) : null,
+    failure: job.failure,
+    isDue: job.is_due,
+    isServed: job.is_served,
+    attempts: [...ended.map(endedAttempt), ...runningAttempt(job)],
+  }
+}
+
+function endedAttempt(row: AttemptRow): AttemptRecord {
+  return {
+    attempt: row.attempt,
+    fence: row.fence,
+    runner: row.runner_id,
+    startedAtMs: row.started_at_ms,
+    endedAtMs: row.ended_at_ms,
+    outcome: row.outcome,
+    error: row.error,
+    message: row.message,
+  }
+}
+
+function runningAttempt(job: JobRow): AttemptRecord[] {
+  if (job.state !== 'running' || job.runner_id === null || job.started_at_ms === null) return []
+  const { attempt, fence, runner_id: runner, started_at_ms: startedAtMs } = job
+  return [{ attempt, fence, runner, startedAtMs, endedAtMs: null, outcome: null, error: null, message: null }]
+}

@@ -1,0 +1,33 @@
+// A runner says that it lives: running → running, under the same token, for longer.
+import type { Sql } from '../db/sql.ts'
+import { CallplaneError } from '../protocol/errors.ts'
+import { leaseLost, type LeaseRef } from './lease.ts'
+
+/**
+ * Renews the leases that still hold and keeps the progress that came along; one statement for all of a runner's jobs.
+ * Answers, in the order sent, null for a lease renewed, else `lease_lost`. No lease outlives the attempt's timeout.
+ */
+export async function heartbeatJobs(
+  sql: Sql,
+  namespace: string,
+  heartbeats: readonly (LeaseRef & { progress?: Uint8Array })[],
+): Promise<(CallplaneError | null)[]> {
+  if (heartbeats.length === 0) return []
+  const rows = await sql<{ token: string }>(
+    /* sql */ `
+    update callplane.jobs j
+    set lease_expires_at = least(now() + j.lease_ms * interval '1 millisecond', j.timeout_at),
+      progress = coalesce(s.progress, j.progress)
+    from unnest($2::uuid[], $3::uuid[], $4::bytea[]) as s (id, token, progress)
+    where j.namespace = $1 and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
+    returning s.token`,
+    [
+      namespace,
+      heartbeats.map((heartbeat) => heartbeat.id),
+      heartbeats.map((heartbeat) => heartbeat.token),
+      heartbeats.map((heartbeat) => heartbeat.progress ?? null),
+    ],
+  )
+  const renewed = new Set(rows.map((row) => row.token))
+  return heartbeats.map(({ id, token }) => (renewed.has(token) ? null : leaseLost(id)))
+}

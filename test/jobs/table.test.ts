@@ -1,0 +1,327 @@
+// The table of the job's life: every state × every verb, and what must happen. A new state or verb does not compile here.
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Sql } from '../../src/db/sql.ts'
+import { cancelJobs } from '../../src/jobs/cancel.ts'
+import { claimJobs } from '../../src/jobs/claim.ts'
+import { completeJobs } from '../../src/jobs/complete.ts'
+import { enqueueJobs } from '../../src/jobs/enqueue.ts'
+import { failJobs } from '../../src/jobs/fail.ts'
+import { findJob } from '../../src/jobs/find.ts'
+import { heartbeatJobs } from '../../src/jobs/heartbeat.ts'
+import { sweep } from '../../src/jobs/sweep.ts'
+import type { CallRequest } from '../../src/protocol/calls.ts'
+import { newCallId } from '../../src/protocol/call-id.ts'
+import type { JobState } from '../../src/protocol/job.ts'
+import { embeddedSql } from '../support/plane.ts'
+
+const RETENTION_MS = 7 * 86_400_000
+const runner = { namespace: '', id: '11111111-1111-4111-8111-111111111111' }
+let sql: Sql
+let namespace: string
+let tests = 0
+
+beforeEach(async () => {
+  sql = await embeddedSql()
+  namespace = `table_${process.pid}_${tests++}`
+  runner.namespace = namespace
+})
+
+function aCall(options: Partial<CallRequest> = {}): CallRequest {
+  const args = new Uint8Array([1])
+  return { id: newCallId(), service: 's', function: 'f', args, argsDigest: new Uint8Array(32), ...options }
+}
+
+const claim = (claimId: string = crypto.randomUUID()) =>
+  claimJobs(sql, runner, { claimId, services: [{ name: 's', functions: ['f'], capacity: 10 }], maxBytes: 1e6 })
+
+const age = (column: 'lease_expires_at' | 'timeout_at' | 'deadline_at' | 'run_at', id: string) =>
+  sql(
+    `update callplane.jobs set ${column} = now() - interval '1 second'
+    where namespace = $1 and id = $2::uuid and (state = 'running' or '${column}' in ('deadline_at', 'run_at'))`,
+    [namespace, id],
+  )
+
+const NO_TOKEN = '99999999-9999-4999-8999-999999999999'
+const failure = (id: string, token: string, isRetryable = true) => ({
+  id,
+  token,
+  error: new Uint8Array([7]),
+  isRetryable,
+})
+
+/** Brings a new job into the state; the token is that of its current or last attempt. */
+async function jobIn(
+  state: JobState,
+  options: Partial<CallRequest> = {},
+): Promise<{ call: CallRequest; token: string }> {
+  const call = aCall(options)
+  await enqueueJobs(sql, namespace, [call], { retentionMs: RETENTION_MS })
+  if (state === 'pending') return { call, token: NO_TOKEN }
+  const [job] = await claim()
+  const token = job?.token ?? NO_TOKEN
+  if (state === 'succeeded') await completeJobs(sql, namespace, [{ id: call.id, token, result: new Uint8Array([5]) }])
+  if (state === 'failed') await failJobs(sql, namespace, [failure(call.id, token, false)])
+  if (state === 'cancelled') await cancelJobs(sql, { namespace, services: null }, [call.id], 'no')
+  return { call, token }
+}
+
+type Verb =
+  | 'create again'
+  | 'claim'
+  | 'complete'
+  | 'complete with another token'
+  | 'fail'
+  | 'fail for good'
+  | 'heartbeat'
+  | 'cancel'
+  | 'lease runs out'
+  | 'timeout passes'
+  | 'deadline passes'
+
+const VERBS: Record<Verb, (call: CallRequest, token: string) => Promise<unknown>> = {
+  'create again': (call) => enqueueJobs(sql, namespace, [call], { retentionMs: RETENTION_MS }),
+  claim: () => claim(),
+  complete: ({ id }, token) => completeJobs(sql, namespace, [{ id, token, result: new Uint8Array([6]) }]),
+  'complete with another token': ({ id }) =>
+    completeJobs(sql, namespace, [{ id, token: NO_TOKEN, result: new Uint8Array([6]) }]),
+  fail: ({ id }, token) => failJobs(sql, namespace, [failure(id, token)]),
+  'fail for good': ({ id }, token) => failJobs(sql, namespace, [failure(id, token, false)]),
+  heartbeat: ({ id }, token) => heartbeatJobs(sql, namespace, [{ id, token }]),
+  cancel: ({ id }) => cancelJobs(sql, { namespace, services: null }, [id], 'no'),
+  'lease runs out': async ({ id }) => {
+    await age('lease_expires_at', id)
+    await sweep(sql)
+  },
+  'timeout passes': async ({ id }) => {
+    await age('timeout_at', id)
+    await age('lease_expires_at', id)
+    await sweep(sql)
+  },
+  'deadline passes': async ({ id }) => {
+    await age('deadline_at', id)
+    await sweep(sql)
+  },
+}
+
+const stays = (state: JobState): Record<Verb, JobState> => ({
+  'create again': state,
+  claim: state,
+  complete: state,
+  'complete with another token': state,
+  fail: state,
+  'fail for good': state,
+  heartbeat: state,
+  cancel: state,
+  'lease runs out': state,
+  'timeout passes': state,
+  'deadline passes': state,
+})
+
+/** A job with three attempts that retries everything: where each verb takes it from each state. */
+const TABLE: Record<JobState, Record<Verb, JobState>> = {
+  pending: { ...stays('pending'), claim: 'running', cancel: 'cancelled', 'deadline passes': 'failed' },
+  running: {
+    ...stays('running'),
+    complete: 'succeeded',
+    fail: 'pending',
+    'fail for good': 'failed',
+    cancel: 'cancelled',
+    'lease runs out': 'pending',
+    'timeout passes': 'pending',
+    'deadline passes': 'failed',
+  },
+  succeeded: stays('succeeded'),
+  failed: stays('failed'),
+  cancelled: stays('cancelled'),
+}
+
+describe.each(Object.entries(TABLE) as [JobState, Record<Verb, JobState>][])('a %s job', (from, row) => {
+  test.each(Object.entries(row) as [Verb, JobState][])('%s: %s', async (verb, to) => {
+    const { call, token } = await jobIn(from, { retry: { attempts: 3, backoff: { initialMs: 0 } } })
+    const before = await findJob(sql, { namespace, services: null }, call.id)
+    await VERBS[verb](call, token)
+    const after = await findJob(sql, { namespace, services: null }, call.id)
+    expect(after?.state).toBe(to)
+    // What is final keeps its outcome, its end and its attempts, to the byte.
+    if (from !== 'pending' && from !== 'running') expect(after).toEqual(before)
+  })
+})
+
+test('a stall is retried without a policy; a throw and a timeout are not', async () => {
+  const one = await jobIn('running')
+  await VERBS['lease runs out'](one.call, one.token)
+  expect((await findJob(sql, runnerReach(), one.call.id))?.state).toBe('pending')
+
+  const two = await jobIn('running', { id: newCallId(), timeoutMs: 60_000 })
+  await VERBS['timeout passes'](two.call, two.token)
+  expect(await findJob(sql, runnerReach(), two.call.id)).toMatchObject({ state: 'failed', failure: 'timed_out' })
+})
+
+test('a stall of the last attempt fails the job, with a reason for a person', async () => {
+  const { call } = await jobIn('pending', { retry: { attempts: 2, on: ['stall'] } })
+  for (let attempt = 0; attempt < 2; attempt++) {
+    const [job] = await claim()
+    await VERBS['lease runs out'](call, job?.token ?? '')
+  }
+  const job = await findJob(sql, runnerReach(), call.id)
+  expect(job).toMatchObject({ state: 'failed', failure: 'stalled', attempt: 2 })
+  expect(job?.outcome).toMatchObject({ message: expect.stringMatching(/went silent.*2 of 2 attempts/) })
+  expect(job?.attempts.map(({ outcome }) => outcome)).toEqual(['stalled', 'stalled'])
+})
+
+test('a policy that leaves out stalls fails at the first', async () => {
+  const { call, token } = await jobIn('running', { retry: { on: ['throw'] } })
+  await VERBS['lease runs out'](call, token)
+  expect((await findJob(sql, runnerReach(), call.id))?.failure).toBe('stalled')
+})
+
+test.each([1, 2, 3, 4, 5])(
+  'a call that always throws with %i attempts is claimed exactly so often',
+  async (attempts) => {
+    const { call } = await jobIn('pending', { retry: { attempts, backoff: { initialMs: 0 } } })
+    let claims = 0
+    for (let round = 0; round < 8; round++) {
+      const [job] = await claim()
+      if (job === undefined) continue
+      claims++
+      await failJobs(sql, namespace, [failure(job.id, job.token)])
+    }
+    expect(claims).toBe(attempts)
+    expect(await findJob(sql, runnerReach(), call.id)).toMatchObject({
+      state: 'failed',
+      failure: 'threw',
+      attempt: attempts,
+    })
+  },
+)
+
+test('a backoff waits: never before, never longer than the policy says', async () => {
+  const backoff = { initialMs: 60_000, factor: 2, maxMs: 100_000, jitter: 'none' as const }
+  const { call } = await jobIn('pending', { retry: { attempts: 4, backoff } })
+  const waits: number[] = []
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const [job] = await claim()
+    await failJobs(sql, namespace, [failure(call.id, job?.token ?? '')])
+    expect(await claim()).toEqual([])
+    const [row] = await sql<{ ms: number }>(
+      `select (extract(epoch from run_at - now()) * 1000)::int8 as ms from callplane.jobs where namespace = $1`,
+      [namespace],
+    )
+    waits.push(row?.ms ?? 0)
+    await age('run_at', call.id)
+  }
+  expect(waits.map((ms) => Math.round(ms / 2_000) * 2_000)).toEqual([60_000, 100_000, 100_000])
+})
+
+test('the same report again gets the same answer; one of an old attempt gets lease_lost', async () => {
+  const { call, token } = await jobIn('running')
+  const report = { id: call.id, token, result: new Uint8Array([5]) }
+  expect(await completeJobs(sql, namespace, [report])).toEqual([{ id: call.id, state: 'succeeded', isFirst: true }])
+  expect(await completeJobs(sql, namespace, [report])).toEqual([{ id: call.id, state: 'succeeded', isFirst: false }])
+
+  const stalled = await jobIn('running', { id: newCallId() })
+  await VERBS['lease runs out'](stalled.call, stalled.token)
+  const [again] = await claim()
+  expect(again?.token).not.toBe(stalled.token)
+  expect(again).toMatchObject({ id: stalled.call.id, attempt: 2, fence: 2 })
+  const [late] = await completeJobs(sql, namespace, [
+    { id: stalled.call.id, token: stalled.token, result: report.result },
+  ])
+  expect(late).toMatchObject({ error: { code: 'lease_lost' } })
+})
+
+test('a claim repeated with its id gets what it holds, and counts no attempt', async () => {
+  await jobIn('pending')
+  const claimId = crypto.randomUUID()
+  const first = await claim(claimId)
+  await jobIn('pending', { id: newCallId() })
+  const again = await claim(claimId)
+  expect(again.map(({ leaseMs: _, ...job }) => job)).toEqual(first.map(({ leaseMs: _, ...job }) => job))
+  expect(await claim()).toHaveLength(1)
+})
+
+test('a claim goes by priority, then time; takes what fits, and the first job whatever its size', async () => {
+  const low = aCall({ args: new Uint8Array(900) })
+  const high = aCall({ priority: 5, args: new Uint8Array(2_000) })
+  const later = aCall({ args: new Uint8Array(900), delayMs: 3_600_000 })
+  await enqueueJobs(sql, namespace, [low, later, high], { retentionMs: RETENTION_MS })
+  const small = () =>
+    claimJobs(sql, runner, {
+      claimId: crypto.randomUUID(),
+      services: [{ name: 's', functions: ['f'], capacity: 10 }],
+      maxBytes: 1_000,
+    })
+  expect((await small()).map(({ id }) => id)).toEqual([high.id])
+  expect((await small()).map(({ id }) => id)).toEqual([low.id])
+  expect(await small()).toEqual([])
+})
+
+test('a claim takes no more of a service than it has capacity for, and only functions that it names', async () => {
+  const calls = [
+    ...[0, 1, 2].map(() => aCall({ service: 'a' })),
+    ...[0, 1, 2].map(() => aCall({ service: 'b' })),
+    aCall({ service: 'a', function: 'other' }),
+  ]
+  await enqueueJobs(sql, namespace, calls, { retentionMs: RETENTION_MS })
+  const jobs = await claimJobs(sql, runner, {
+    claimId: crypto.randomUUID(),
+    services: [
+      { name: 'a', functions: ['f'], capacity: 5 },
+      { name: 'b', functions: ['f'], capacity: 2 },
+    ],
+    maxBytes: 1e6,
+  })
+  expect(jobs.map(({ service }) => service).sort()).toEqual(['a', 'a', 'a', 'b', 'b'])
+  expect(jobs.every((job) => job.function === 'f')).toBe(true)
+})
+
+test('a call copies the policy of its function, and its own options go before it', async () => {
+  await sql(`insert into callplane.functions (namespace, service, name, policy) values ($1, 's', 'f', $2::jsonb)`, [
+    namespace,
+    JSON.stringify({ timeoutMs: 9_000, priority: 3, retry: { attempts: 7, on: ['throw'] } }),
+  ])
+  await jobIn('pending')
+  await jobIn('pending', { id: newCallId(), priority: 1, timeoutMs: 5_000 })
+  const rows = await sql(
+    `select priority, timeout_ms, max_attempts from callplane.jobs where namespace = $1 order by priority desc`,
+    [namespace],
+  )
+  expect(rows).toEqual([
+    { priority: 3, timeout_ms: 9_000, max_attempts: 7 },
+    { priority: 1, timeout_ms: 5_000, max_attempts: 7 },
+  ])
+})
+
+test('an id that is used for another call is refused; one out of its time too', async () => {
+  const { call } = await jobIn('pending')
+  const other = { ...call, argsDigest: new Uint8Array(32).fill(1) }
+  const old = aCall({ id: newCallId(Date.now() - 4 * 86_400_000) })
+  const early = aCall({ id: newCallId(Date.now() + 2 * 86_400_000) })
+  const answers = await enqueueJobs(sql, namespace, [other, old, early], { retentionMs: RETENTION_MS })
+  expect(answers).toMatchObject([
+    { error: { code: 'call_id_conflict' } },
+    { error: { code: 'call_id_expired' } },
+    { error: { code: 'call_id_expired' } },
+  ])
+  expect(await VERBS['create again'](call, '')).toEqual([{ id: call.id, isNew: false }])
+})
+
+test('no verb reaches into another namespace', async () => {
+  const { call, token } = await jobIn('running')
+  const elsewhere = `${namespace}_other`
+  expect(await findJob(sql, { namespace: elsewhere, services: null }, call.id)).toBeNull()
+  expect(await cancelJobs(sql, { namespace: elsewhere, services: null }, [call.id], 'no')).toMatchObject([
+    { state: null },
+  ])
+  const report = { id: call.id, token, result: new Uint8Array() }
+  expect(await completeJobs(sql, elsewhere, [report])).toMatchObject([{ error: { code: 'lease_lost' } }])
+  expect(await heartbeatJobs(sql, elsewhere, [report])).toMatchObject([{ code: 'lease_lost' }])
+  expect(await failJobs(sql, elsewhere, [failure(call.id, token)])).toMatchObject([{ error: { code: 'lease_lost' } }])
+  expect((await findJob(sql, runnerReach(), call.id))?.state).toBe('running')
+  const created = await enqueueJobs(sql, elsewhere, [call], { retentionMs: RETENTION_MS })
+  expect(created).toEqual([{ id: call.id, isNew: true }])
+})
+
+function runnerReach() {
+  return { namespace, services: null }
+}
