@@ -1,0 +1,52 @@
+// The bell: what wakes a waiting poll. It says "look now"; the database stays the truth.
+//
+//   poll                       bell                      writer
+//    │── join(interest) ────────▶│                          │
+//    │── look in the database ───┼──────────▶ (nothing)     │
+//    │── woken(maxMs) ──────────▶│                          │── commit
+//    │                           │◀──────── ring(…) ────────│
+//    │◀─── 'rung' ───────────────│                          │
+//    │── look in the database    │                          │
+//
+// Joining before looking, and ringing after the commit, is what keeps a wake-up from falling between the two. A ring
+// that is lost all the same costs at most one poll.
+import type { CallOutcome } from '../protocol/job.ts'
+
+/** What a poll waits for, in one namespace: jobs of these services, or the ends of these calls. */
+export type Interest =
+  | { namespace: string; claimId: string; services: readonly string[] }
+  | { namespace: string; calls: readonly string[] }
+
+/** A call that ended, with a copy of the committed outcome where the writer has it at hand. */
+export interface EndedCall {
+  id: string
+  outcome: CallOutcome | null
+}
+
+/** What was committed: so many new jobs due in so long, or calls that ended. */
+export interface Ring {
+  namespace: string
+  due?: readonly { service: string; jobs: number; inMs?: number }[]
+  ended?: readonly EndedCall[]
+}
+
+/**
+ * Why a wait ended: rung (for these calls; without any, the waiter looks for itself), the time was over, or another poll
+ * with the same claim id took its place.
+ */
+export type Wake = { why: 'rung'; ended: readonly EndedCall[] } | { why: 'time' } | { why: 'replaced' }
+
+export interface Waiter {
+  /** Waits for a ring since `join`; a ring that came while nobody waited is not lost. `signal` ends it as time does. */
+  woken(maxMs: number, signal?: AbortSignal): Promise<Wake>
+  leave(): void
+}
+
+export interface Bell {
+  /** From here on, rings are kept for the waiter. Join before looking. */
+  join(interest: Interest): Promise<Waiter>
+  /** After the commit. Never throws: what it cannot wake is found by the next look. */
+  ring(ring: Ring): Promise<void>
+  /** How long a poll may wait without looking, since other processes may ring bells that this one does not hear. */
+  lookEveryMs: number
+}

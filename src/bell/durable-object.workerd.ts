@@ -1,0 +1,169 @@
+// The bell on Cloudflare: one Durable Object per namespace, which sleeps while the polls wait.
+//
+// A poll waits in its Worker, where waiting is free, on a WebSocket to the object. The object accepts it so that it may
+// hibernate: whatever it must know of a waiter is attached to the socket, and nothing is kept in memory. A ring is one
+// call that finds the sockets it concerns.
+import { DurableObject } from 'cloudflare:workers'
+import type {
+  DurableObjectNamespace,
+  Request as WorkerRequest,
+  Response as WorkerResponse,
+  WebSocket as WorkerSocket,
+  WebSocketPair as WorkerSocketPair,
+} from '@cloudflare/workers-types'
+import type { Bell, Interest, Ring, Wake, Waiter } from './bell.ts'
+
+// workerd's own, where the DOM library has another or none of the name.
+declare const WebSocketPair: typeof WorkerSocketPair
+declare const Response: typeof WorkerResponse
+
+/** A bell that cannot be reached is replaced by looks this far apart. */
+const LOOK_WITHOUT_BELL_MS = 5_000
+
+/** What a socket waits for. Calls are named by the end of their ids: a thousand must fit into 16 KiB. */
+type Attachment = { claimId: string; services: readonly string[] } | { calls: readonly string[] }
+
+/** WebSocket.OPEN, by the standard; workerd names it otherwise. */
+const OPEN = 1
+
+const shortId = (id: string) => id.slice(-12)
+
+/** What goes over a socket to its waiter. */
+type Message = 'rung' | 'replaced'
+
+/** Holds the waiters of one namespace. Evicted at any time, without harm: it keeps nothing but sockets. */
+export class BellObject extends DurableObject {
+  override async fetch(request: WorkerRequest): Promise<WorkerResponse> {
+    const { 0: client, 1: server } = new WebSocketPair()
+    const attachment = JSON.parse(request.headers.get('callplane-interest') ?? '{}') as Attachment // from our own Worker
+    if ('claimId' in attachment) {
+      for (const socket of this.#sockets('claimId')) {
+        if (socket.attachment.claimId === attachment.claimId) end(socket.socket, 'replaced')
+      }
+    }
+    this.ctx.acceptWebSocket(server)
+    server.serializeAttachment(attachment)
+    return new Response(null, { status: 101, webSocket: client })
+  }
+
+  /** Wakes as many waiters as there are jobs, the longest waiting first, and all who wait for the calls. */
+  ring(due: readonly { service: string; jobs: number }[], ended: readonly string[]): void {
+    for (const { service, jobs } of due) {
+      const waiting = this.#sockets('claimId').filter(({ attachment }) => attachment.services.includes(service))
+      for (const { socket } of waiting.slice(0, jobs)) end(socket, 'rung')
+    }
+    if (ended.length === 0) return
+    const short = new Set(ended.map(shortId))
+    for (const { socket, attachment } of this.#sockets('calls')) {
+      if (attachment.calls.some((id) => short.has(id))) socket.send('rung' satisfies Message)
+    }
+  }
+
+  #sockets<K extends 'claimId' | 'calls'>(kind: K) {
+    return this.ctx.getWebSockets().flatMap((socket) => {
+      const attachment = socket.deserializeAttachment() as Attachment | null // written by fetch above
+      if (attachment === null || !(kind in attachment) || socket.readyState !== OPEN) return []
+      return [{ socket, attachment: attachment as Extract<Attachment, Record<K, unknown>> }] // kind was just checked
+    })
+  }
+
+  override webSocketClose(socket: WorkerSocket): void {
+    socket.close()
+  }
+}
+
+/** One message, and the socket is no waiter any more: the next ring wakes another. */
+function end(socket: WorkerSocket, message: Message): void {
+  socket.send(message)
+  socket.close(1000, message)
+}
+
+/** The bell of a Worker. A ring carries no outcomes: the waiter looks. */
+export function durableObjectBell(objects: DurableObjectNamespace<BellObject>): Bell {
+  return {
+    lookEveryMs: Number.POSITIVE_INFINITY,
+
+    async join(interest) {
+      try {
+        const stub = objects.getByName(interest.namespace)
+        const headers = { upgrade: 'websocket', 'callplane-interest': JSON.stringify(attachmentOf(interest)) }
+        const response: WorkerResponse = await stub.fetch('https://bell/', { headers })
+        if (response.webSocket === null) throw new Error(`the bell answered ${response.status}`)
+        return socketWaiter(response.webSocket)
+      } catch {
+        return timedWaiter()
+      }
+    },
+
+    async ring({ namespace, due = [], ended = [] }: Ring) {
+      // Later ones are found by the looks of the polls.
+      const now = due.filter(({ inMs = 0 }) => inMs <= 0).map(({ service, jobs }) => ({ service, jobs }))
+      const ids = ended.map(({ id }) => id)
+      if (now.length === 0 && ids.length === 0) return
+      try {
+        await objects.getByName(namespace).ring(now, ids)
+      } catch {
+        // Overloaded or just moved: a look finds what was not rung for.
+      }
+    },
+  }
+}
+
+function attachmentOf(interest: Interest): Attachment {
+  if ('calls' in interest) return { calls: interest.calls.map(shortId) }
+  return { claimId: interest.claimId, services: interest.services }
+}
+
+function socketWaiter(socket: WorkerSocket): Waiter {
+  let kept: Wake | null = null
+  let notify: (() => void) | null = null
+  const wake = (next: Wake) => {
+    kept = next
+    notify?.()
+  }
+  socket.accept()
+  socket.addEventListener('message', ({ data }) => {
+    wake(data === 'replaced' ? { why: 'replaced' } : { why: 'rung', ended: [] })
+  })
+  // Closed without a word: the object was moved or redeployed. A look tells what was missed.
+  const lost = () => wake(kept ?? { why: 'time' })
+  socket.addEventListener('close', lost)
+  socket.addEventListener('error', lost)
+
+  return {
+    async woken(maxMs, signal) {
+      if (kept === null) await pause(maxMs, signal, (resolve) => (notify = resolve))
+      notify = null
+      const wakeUp = kept ?? { why: 'time' }
+      if (wakeUp.why === 'rung') kept = null
+      return wakeUp
+    },
+    leave: () => socket.close(),
+  }
+}
+
+function timedWaiter(): Waiter {
+  return {
+    async woken(maxMs, signal) {
+      await pause(Math.min(maxMs, LOOK_WITHOUT_BELL_MS), signal)
+      return { why: 'time' }
+    },
+    leave() {},
+  }
+}
+
+/** Waits for the time, the signal or the call of what `listen` is given. */
+async function pause(
+  ms: number,
+  signal: AbortSignal | undefined,
+  listen?: (resolve: () => void) => void,
+): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  const stop = () => resolve()
+  signal?.addEventListener('abort', stop, { once: true })
+  listen?.(resolve)
+  await promise
+  clearTimeout(timer)
+  signal?.removeEventListener('abort', stop)
+}

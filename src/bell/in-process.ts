@@ -1,0 +1,151 @@
+// The bell of one process: waiters and writers share memory, and a ring carries the outcome along.
+import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
+
+/** A ring further off than this is left to the looks of the polls, which are more often than that. */
+const MAX_RING_AHEAD_MS = 60_000
+
+class InProcessWaiter implements Waiter {
+  readonly interest: Interest
+  #kept: Wake | null = null
+  #resolve: ((wake: Wake) => void) | null = null
+  #left: (waiter: InProcessWaiter, isRungOn: boolean) => void
+
+  constructor(interest: Interest, left: (waiter: InProcessWaiter, isRungOn: boolean) => void) {
+    this.interest = interest
+    this.#left = left
+  }
+
+  wake(wake: Wake): void {
+    // Two rings before one look are one ring; what they carried is joined.
+    const kept = this.#kept
+    const ended = wake.why === 'rung' && kept?.why === 'rung' ? [...kept.ended, ...wake.ended] : null
+    this.#kept = ended === null ? wake : { why: 'rung', ended }
+    const resolve = this.#resolve
+    if (resolve === null) return
+    this.#resolve = null
+    resolve(this.#take())
+  }
+
+  #take(): Wake {
+    const wake = this.#kept ?? { why: 'time' }
+    // Who was replaced stays so: its later waits end at once too.
+    if (wake.why !== 'replaced') this.#kept = null
+    return wake
+  }
+
+  async woken(maxMs: number, signal?: AbortSignal): Promise<Wake> {
+    if (this.#kept !== null || maxMs <= 0 || signal?.aborted === true) return this.#take()
+    const { promise, resolve } = Promise.withResolvers<Wake>()
+    const giveUp = () => {
+      this.#resolve = null
+      resolve({ why: 'time' })
+    }
+    this.#resolve = resolve
+    const timer = setTimeout(giveUp, maxMs)
+    signal?.addEventListener('abort', giveUp, { once: true })
+    try {
+      return await promise
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', giveUp)
+    }
+  }
+
+  leave(): void {
+    // A ring that came after this poll had looked, and that it leaves without another look, is for the next in line.
+    this.#left(this, this.#kept?.why === 'rung')
+  }
+}
+
+/** A bell for waiters and writers of this process. `lookEveryMs`: Infinity where no other process writes. */
+export function inProcessBell({ lookEveryMs }: { lookEveryMs: number }): Bell & { close(): void } {
+  // Sets keep the order of arrival, so that the longest waiting is woken first.
+  const byTopic = new Map<string, Set<InProcessWaiter>>()
+  const byClaim = new Map<string, InProcessWaiter>()
+
+  const topicsOf = (interest: Interest): string[] =>
+    'calls' in interest
+      ? interest.calls.map((id) => `${interest.namespace} call ${id}`)
+      : interest.services.map((service) => `${interest.namespace} service ${service}`)
+  const claimOf = (interest: Interest) => ('calls' in interest ? null : `${interest.namespace} ${interest.claimId}`)
+
+  function leave(waiter: InProcessWaiter): void {
+    for (const topic of topicsOf(waiter.interest)) {
+      const waiters = byTopic.get(topic)
+      waiters?.delete(waiter)
+      if (waiters?.size === 0) byTopic.delete(topic)
+    }
+    const claim = claimOf(waiter.interest)
+    if (claim !== null && byClaim.get(claim) === waiter) byClaim.delete(claim)
+  }
+
+  function wakeService(namespace: string, service: string, jobs: number): void {
+    let left = jobs
+    for (const waiter of byTopic.get(`${namespace} service ${service}`) ?? []) {
+      if (left-- <= 0) return
+      // Gone from the topic until its next join: the ring after this one wakes another.
+      leave(waiter)
+      waiter.wake({ why: 'rung', ended: [] })
+    }
+  }
+
+  function wakeCallers(namespace: string, ended: readonly EndedCall[]): void {
+    const byWaiter = new Map<InProcessWaiter, EndedCall[]>()
+    for (const call of ended) {
+      for (const waiter of byTopic.get(`${namespace} call ${call.id}`) ?? []) {
+        const calls = byWaiter.get(waiter)
+        if (calls === undefined) byWaiter.set(waiter, [call])
+        else calls.push(call)
+      }
+    }
+    for (const [waiter, calls] of byWaiter) waiter.wake({ why: 'rung', ended: calls })
+  }
+
+  return {
+    lookEveryMs,
+
+    /** Ends every wait there is, since the process goes. */
+    close() {
+      for (const waiters of byTopic.values()) for (const waiter of waiters) waiter.wake({ why: 'replaced' })
+    },
+
+    async join(interest) {
+      const waiter = new InProcessWaiter(interest, (left, isRungOn) => {
+        leave(left)
+        if (isRungOn && 'services' in interest) {
+          for (const service of interest.services) wakeService(interest.namespace, service, 1)
+        }
+      })
+      const claim = claimOf(interest)
+      if (claim !== null) {
+        const replaced = byClaim.get(claim)
+        if (replaced !== undefined) {
+          leave(replaced)
+          replaced.wake({ why: 'replaced' })
+        }
+        byClaim.set(claim, waiter)
+      }
+      for (const topic of topicsOf(interest)) {
+        const waiters = byTopic.get(topic)
+        if (waiters === undefined) byTopic.set(topic, new Set([waiter]))
+        else waiters.add(waiter)
+      }
+      return waiter
+    },
+
+    async ring({ namespace, due = [], ended = [] }: Ring) {
+      wakeCallers(namespace, ended)
+      for (const { service, jobs, inMs = 0 } of due) {
+        if (inMs <= 0) wakeService(namespace, service, jobs)
+        else if (inMs <= MAX_RING_AHEAD_MS) later(() => wakeService(namespace, service, jobs), inMs)
+      }
+    },
+  }
+}
+
+/** A timer that does not keep the process alive, on runtimes that have processes. */
+function later(run: () => void, ms: number): void {
+  const timer: unknown = setTimeout(run, ms)
+  if (typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function')
+    timer.unref()
+}

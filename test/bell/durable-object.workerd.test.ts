@@ -1,0 +1,64 @@
+// The bell on Cloudflare: real sockets to a real Durable Object, evicted between joining and ringing.
+import { env } from 'cloudflare:workers'
+import { evictDurableObject } from 'cloudflare:test'
+import { expect, test } from 'vitest'
+import type { Bell } from '../../src/bell/bell.ts'
+import { durableObjectBell } from '../../src/bell/durable-object.workerd.ts'
+
+const LONG_MS = 5_000
+let tests = 0
+
+function setup() {
+  const namespace = `bell_${tests++}`
+  const bell: Bell = durableObjectBell(env.BELL)
+  const runner = (services = ['s'], claimId: string = crypto.randomUUID()) => bell.join({ namespace, claimId, services })
+  const caller = (...calls: string[]) => bell.join({ namespace, calls })
+  const due = (service: string, jobs = 1) => bell.ring({ namespace, due: [{ service, jobs }] })
+  const end = (id: string) => bell.ring({ namespace, ended: [{ id, outcome: null }] })
+  return { bell, namespace, runner, caller, due, end }
+}
+
+test('a ring wakes who waits, and one that came before the wait is kept', async () => {
+  const { runner, due } = setup()
+  const waiter = await runner()
+  const woken = waiter.woken(LONG_MS)
+  await due('s')
+  expect(await woken).toMatchObject({ why: 'rung' })
+  const early = await runner()
+  await due('s')
+  expect(await early.woken(LONG_MS)).toMatchObject({ why: 'rung' })
+})
+
+test('as many wake as there are jobs', async () => {
+  const { runner, due } = setup()
+  const waits = [await runner(), await runner(), await runner()].map((waiter) => waiter.woken(1_000))
+  await due('s', 2)
+  expect((await Promise.all(waits)).map(({ why }) => why).sort()).toEqual(['rung', 'rung', 'time'])
+})
+
+test('callers hear of their own calls alone', async () => {
+  const { caller, end } = setup()
+  const [a, b] = [crypto.randomUUID(), crypto.randomUUID()]
+  const waits = [await caller(a, b), await caller(b)].map((waiter) => waiter.woken(1_000))
+  await end(a)
+  expect((await Promise.all(waits)).map(({ why }) => why)).toEqual(['rung', 'time'])
+})
+
+test('the same claim id again takes the place of the first', async () => {
+  const { runner, due } = setup()
+  const claimId = crypto.randomUUID()
+  const woken = (await runner(['s'], claimId)).woken(LONG_MS)
+  const second = await runner(['s'], claimId)
+  expect(await woken).toEqual({ why: 'replaced' })
+  await due('s')
+  expect(await second.woken(LONG_MS)).toMatchObject({ why: 'rung' })
+})
+
+test('an evicted object wakes its waiters all the same', async () => {
+  const { runner, due, namespace } = setup()
+  const waiter = await runner()
+  await evictDurableObject(env.BELL.getByName(namespace))
+  const woken = waiter.woken(LONG_MS)
+  await due('s')
+  expect(await woken).toMatchObject({ why: 'rung' })
+})

@@ -1,0 +1,128 @@
+// The bell of one process: no ring is lost between joining and waiting, and none wakes more than it must.
+import { describe, expect, test } from 'vitest'
+import { inProcessBell } from '../../src/bell/in-process.ts'
+import type { Bell, Waiter, Wake } from '../../src/bell/bell.ts'
+
+const NAMESPACE = 'n'
+const LONG_MS = 60_000
+
+const newBell = () => inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY })
+const runner = (bell: Bell, services = ['s'], claimId: string = crypto.randomUUID()) =>
+  bell.join({ namespace: NAMESPACE, claimId, services })
+const ringFor = (bell: Bell, service: string, jobs = 1, namespace = NAMESPACE) =>
+  bell.ring({ namespace, due: [{ service, jobs }] })
+
+/** Whether the waiter has been rung: a wait without time tells at once. */
+const isRung = async (waiter: Waiter) => (await waiter.woken(0)).why === 'rung'
+
+describe('runners', () => {
+  test('a ring wakes who waits', async () => {
+    const bell = newBell()
+    const waiter = await runner(bell)
+    const woken = waiter.woken(LONG_MS)
+    await ringFor(bell, 's')
+    expect(await woken).toEqual({ why: 'rung', ended: [] })
+  })
+
+  test('a ring between joining and waiting is kept', async () => {
+    const bell = newBell()
+    const waiter = await runner(bell)
+    await ringFor(bell, 's')
+    expect(await waiter.woken(LONG_MS)).toMatchObject({ why: 'rung' })
+  })
+
+  test('as many wake as there are jobs, the longest waiting first', async () => {
+    const bell = newBell()
+    const waiters = [await runner(bell), await runner(bell), await runner(bell)]
+    await ringFor(bell, 's', 2)
+    expect(await Promise.all(waiters.map(isRung))).toEqual([true, true, false])
+  })
+
+  test('who was rung and has not joined again is passed over by the next ring', async () => {
+    const bell = newBell()
+    const [first, second] = [await runner(bell), await runner(bell)]
+    await ringFor(bell, 's')
+    await ringFor(bell, 's')
+    expect([await isRung(first), await isRung(second)]).toEqual([true, true])
+  })
+
+  test('a ring that a leaving poll did not look for is passed on', async () => {
+    const bell = newBell()
+    const [leaving, other] = [await runner(bell), await runner(bell)]
+    await ringFor(bell, 's')
+    leaving.leave()
+    expect(await isRung(other)).toBe(true)
+  })
+
+  test('other services and other namespaces do not wake it', async () => {
+    const bell = newBell()
+    const waiter = await runner(bell)
+    await ringFor(bell, 'other')
+    await ringFor(bell, 's', 1, 'elsewhere')
+    expect(await isRung(waiter)).toBe(false)
+  })
+
+  test('the same claim id again takes the place of the first', async () => {
+    const bell = newBell()
+    const claimId = crypto.randomUUID()
+    const first = await runner(bell, ['s'], claimId)
+    const woken = first.woken(LONG_MS)
+    const second = await runner(bell, ['s'], claimId)
+    expect(await woken).toEqual({ why: 'replaced' })
+    // It stays replaced, and its leaving does not take the second along.
+    expect(await first.woken(LONG_MS)).toEqual({ why: 'replaced' })
+    first.leave()
+    await ringFor(bell, 's')
+    expect(await isRung(second)).toBe(true)
+  })
+
+  test('an abort ends the wait', async () => {
+    const bell = newBell()
+    const controller = new AbortController()
+    const woken = (await runner(bell)).woken(LONG_MS, controller.signal)
+    controller.abort()
+    expect(await woken).toEqual({ why: 'time' })
+  })
+
+  test('a ring for later comes later', async () => {
+    const bell = newBell()
+    const waiter = await runner(bell)
+    await bell.ring({ namespace: NAMESPACE, due: [{ service: 's', jobs: 1, inMs: 20 }] })
+    expect(await isRung(waiter)).toBe(false)
+    expect(await waiter.woken(LONG_MS)).toMatchObject({ why: 'rung' })
+  })
+})
+
+describe('callers', () => {
+  const caller = (bell: Bell, ...calls: string[]) => bell.join({ namespace: NAMESPACE, calls })
+  const end = (bell: Bell, id: string) =>
+    bell.ring({ namespace: NAMESPACE, ended: [{ id, outcome: { ended: 'cancelled', message: id } }] })
+  const idsOf = (wake: Wake) => (wake.why === 'rung' ? wake.ended.map(({ id }) => id) : wake.why)
+
+  test('all who wait for a call hear of its end, with its outcome', async () => {
+    const bell = newBell()
+    const waiters = [await caller(bell, 'a', 'b'), await caller(bell, 'a'), await caller(bell, 'b')]
+    await end(bell, 'a')
+    expect(await Promise.all(waiters.map((waiter) => waiter.woken(0).then(idsOf)))).toEqual([['a'], ['a'], 'time'])
+  })
+
+  test('rings before one look are joined, and later ones still come', async () => {
+    const bell = newBell()
+    const waiter = await caller(bell, 'a', 'b', 'c')
+    await end(bell, 'a')
+    await end(bell, 'b')
+    expect(idsOf(await waiter.woken(LONG_MS))).toEqual(['a', 'b'])
+    const woken = waiter.woken(LONG_MS)
+    await end(bell, 'c')
+    expect(idsOf(await woken)).toEqual(['c'])
+  })
+})
+
+test('closing ends every wait', async () => {
+  const bell = newBell()
+  const waits = [await runner(bell), await bell.join({ namespace: NAMESPACE, calls: ['a'] })].map((waiter) =>
+    waiter.woken(LONG_MS),
+  )
+  bell.close()
+  expect(await Promise.all(waits)).toEqual([{ why: 'replaced' }, { why: 'replaced' }])
+})
