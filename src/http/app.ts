@@ -1,0 +1,95 @@
+// The control plane as one Hono app, the same on every host.
+import { Hono } from 'hono'
+import { cors } from 'hono/cors'
+import { createMiddleware } from 'hono/factory'
+import type { Bell } from '../bell/bell.ts'
+import { withRetry, type Sql } from '../db/sql.ts'
+import { CallplaneError } from '../protocol/errors.ts'
+import { errorAnswer } from './answer.ts'
+import { authenticate } from './auth.ts'
+import { callRoutes } from './calls.ts'
+import type { HttpEnv, LogEvent, Plane } from './context.ts'
+import { healthRoutes, metricsRoutes } from './health.ts'
+import { jsonDoorRoutes } from './json-door.ts'
+import { keyRoutes } from './keys.ts'
+import { createMetrics } from './metrics.ts'
+import { openApiDocument } from './openapi.ts'
+import { runnerRoutes } from './runners.ts'
+
+const DEFAULT_RETENTION_MS = 7 * 86_400_000
+
+export interface AppOptions {
+  sql: Sql
+  bell: Bell
+  /** The bootstrap key, which rules the whole plane. Default none. */
+  adminKey?: string | undefined
+  /** Origins of browser callers, exactly as browsers send them. Default none. */
+  origins?: readonly string[]
+  /** Default: nothing is logged. */
+  log?: (event: LogEvent) => void
+  /** How long finished jobs stay. Default 7 days. */
+  retentionMs?: number
+}
+
+export interface App {
+  fetch: (request: Request, ...rest: unknown[]) => Response | Promise<Response>
+  request: Hono<HttpEnv>['request']
+  plane: Plane
+}
+
+/** Wires the handlers to a database and a bell. */
+export function createApp({
+  sql,
+  bell,
+  adminKey,
+  origins = [],
+  log = () => {},
+  retentionMs = DEFAULT_RETENTION_MS,
+}: AppOptions): App {
+  const plane: Plane = { sql: withRetry(sql), bell, metrics: createMetrics(), log, retentionMs }
+  const app = new Hono<HttpEnv>()
+
+  app.use(observe(plane))
+  if (origins.length > 0) {
+    const exposeHeaders = ['callplane-call-id', 'callplane-request-id', 'retry-after']
+    app.use(
+      '/v1/*',
+      cors({ origin: [...origins], allowHeaders: ['authorization', 'content-type'], exposeHeaders, maxAge: 600 }),
+    )
+  }
+  app.route('/', healthRoutes(plane))
+  app.get('/openapi.json', (c) => c.json(openApiDocument()))
+
+  const auth = authenticate(plane.sql, { adminKey })
+  app.use('/v1/*', auth)
+  app.use('/metrics', auth)
+  app.route('/metrics', metricsRoutes(plane))
+  app.route('/v1/calls', callRoutes(plane))
+  app.route('/v1/call', jsonDoorRoutes(plane))
+  app.route('/v1/runners', runnerRoutes(plane))
+  app.route('/v1/keys', keyRoutes(plane))
+
+  app.notFound((c) => {
+    const message = `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: see /openapi.json`
+    return errorAnswer(plane, c, new CallplaneError('not_found', message))
+  })
+  app.onError((error, c) => errorAnswer(plane, c, error))
+  return { fetch: app.fetch as App['fetch'], request: app.request, plane } // Hono's second argument is the platform's
+}
+
+/** Gives each request an id, and counts how it was answered. */
+function observe(plane: Plane) {
+  return createMiddleware<HttpEnv>(async (c, next) => {
+    const requestId = crypto.randomUUID()
+    c.set('requestId', requestId)
+    await next()
+    c.header('callplane-request-id', requestId)
+    // Answers hold users' data: nothing in between may keep them, and no browser may take them for a page.
+    if (!c.res.headers.has('cache-control')) c.header('cache-control', 'no-store')
+    c.header('x-content-type-options', 'nosniff')
+    plane.metrics.count('callplane_requests_total', {
+      route: `${c.req.method} ${c.req.routePath}`,
+      status: String(c.res.status),
+    })
+  })
+}

@@ -1,0 +1,112 @@
+// Who asks: bearer keys, looked up by their public id, compared in constant time, remembered for half a minute.
+import { createMiddleware } from 'hono/factory'
+import { findKey } from '../db/keys.ts'
+import type { Sql } from '../db/sql.ts'
+import { SCOPES, type Scope } from '../protocol/endpoint.ts'
+import { CallplaneError } from '../protocol/errors.ts'
+import { grant, hashSecret, parseKey, type Grant } from '../protocol/keys.ts'
+import { array } from '../protocol/shape.ts'
+import type { Reach } from '../jobs/find.ts'
+import type { HttpEnv, Principal } from './context.ts'
+
+/** A revoked key stops within a minute; half of it leaves room for a request that hangs. */
+const REMEMBER_MS = 30_000
+/** A flood of unknown keys costs one look-up each in this time, and this much memory. */
+const REMEMBER_UNKNOWN_MS = 5_000
+const MAX_REMEMBERED = 10_000
+
+const grantsShape = array(grant, { max: 10 })
+const ALL_GRANTS: readonly Grant[] = SCOPES.map((scope) => ({ scope }))
+
+interface Remembered {
+  untilMs: number
+  key: { secretHash: Uint8Array; principal: Principal } | null
+}
+
+/** Puts the principal of the request's key into the context, or answers `unauthorized`. */
+export function authenticate(sql: Sql, { adminKey }: { adminKey?: string | undefined }) {
+  const remembered = new Map<string, Remembered>()
+  const bootstrap = bootstrapOf(adminKey)
+
+  async function lookUp(id: string): Promise<Remembered['key']> {
+    const known = remembered.get(id)
+    if (known !== undefined && known.untilMs > Date.now()) return known.key
+    const stored = await findKey(sql, id)
+    const key = stored && {
+      secretHash: stored.secretHash,
+      principal: {
+        keyId: id,
+        namespace: stored.namespace,
+        grants: grantsShape.parse(stored.grants, 'grants'),
+        isBootstrap: false,
+      },
+    }
+    remembered.delete(id)
+    if (remembered.size >= MAX_REMEMBERED)
+      for (const oldest of remembered.keys()) {
+        remembered.delete(oldest)
+        break
+      }
+    remembered.set(id, { key, untilMs: Date.now() + (key === null ? REMEMBER_UNKNOWN_MS : REMEMBER_MS) })
+    return key
+  }
+
+  return createMiddleware<HttpEnv>(async (c, next) => {
+    const key = /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
+    const parts = key === undefined ? null : parseKey(key)
+    if (parts === null) throw unauthorized()
+    // An unknown id is hashed and compared like a known one, so that the two take the same time.
+    const [hash, found] = await Promise.all([
+      hashSecret(parts.secret),
+      parts.id === bootstrap?.id ? bootstrap.key : lookUp(parts.id),
+    ])
+    const isRight = isEqualInConstantTime(hash, found === null ? new Uint8Array(32) : await found.secretHash)
+    if (found === null || !isRight) throw unauthorized()
+    c.set('principal', found.principal)
+    await next()
+  })
+}
+
+function bootstrapOf(adminKey: string | undefined) {
+  if (adminKey === undefined) return null
+  const parts = parseKey(adminKey)
+  if (parts === null) {
+    throw new Error('CALLPLANE_ADMIN_KEY is not a key: make one with "npx callplane keys create --offline"')
+  }
+  const principal: Principal = { keyId: parts.id, namespace: 'default', grants: ALL_GRANTS, isBootstrap: true }
+  return { id: parts.id, key: { secretHash: hashSecret(parts.secret), principal } }
+}
+
+/** One sentence for every way to be wrong: it must not tell an unknown key from a wrong secret. */
+function unauthorized(): CallplaneError {
+  return new CallplaneError(
+    'unauthorized',
+    'the key is missing, unknown or revoked: send "authorization: Bearer cp_…" with a key of this plane',
+  )
+}
+
+function isEqualInConstantTime(a: Uint8Array, b: Uint8Array): boolean {
+  let difference = a.length ^ b.length
+  for (let index = 0; index < a.length; index++) difference |= (a[index] ?? 0) ^ (b[index] ?? 0)
+  return difference === 0
+}
+
+/** Throws `forbidden` unless the key has the scope, for each of the services where they are named. */
+export function authorize(principal: Principal, scope: Scope, services: Iterable<string> = []): void {
+  const granted = principal.grants.filter((one) => one.scope === scope)
+  if (granted.length === 0) throw new CallplaneError('forbidden', `this key does not have the scope "${scope}"`)
+  if (granted.some((one) => one.services === undefined)) return
+  const covered = new Set(granted.flatMap((one) => one.services ?? []))
+  for (const service of services) {
+    if (!covered.has(service)) {
+      throw new CallplaneError('forbidden', `this key may not ${scope} the service "${service}"`)
+    }
+  }
+}
+
+/** What the key may see with the scope. */
+export function reachOf(principal: Principal, scope: Scope): Reach {
+  const granted = principal.grants.filter((one) => one.scope === scope)
+  const isWhole = granted.some((one) => one.services === undefined)
+  return { namespace: principal.namespace, services: isWhole ? null : granted.flatMap((one) => one.services ?? []) }
+}

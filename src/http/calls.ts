@@ -1,0 +1,190 @@
+// /v1/calls: make calls, wait for them, cancel them, ask how one stands.
+import { Hono, type Context } from 'hono'
+import type { Waiter } from '../bell/bell.ts'
+import { cancelJobs } from '../jobs/cancel.ts'
+import { enqueueJobs, type Enqueued } from '../jobs/enqueue.ts'
+import { findJob } from '../jobs/find.ts'
+import type { CallFrame, CallRequest } from '../protocol/calls.ts'
+import { cancelCallsRequest, createCallsRequest, waitCallsRequest } from '../protocol/calls.ts'
+import { CallplaneError, toWireError } from '../protocol/errors.ts'
+import { encodeFrame } from '../protocol/frames.ts'
+import { MAX_WAIT_MS } from '../protocol/limits.ts'
+import { uuid } from '../protocol/shape.ts'
+import { msgpack, readsMsgpack } from './answer.ts'
+import { authorize, reachOf } from './auth.ts'
+import { readMsgpack } from './body.ts'
+import { callStatus, callStatusAsJson } from './call-status.ts'
+import type { HttpEnv, Plane } from './context.ts'
+import { outcomes, type Ended } from './outcomes.ts'
+
+export function callRoutes(plane: Plane): Hono<HttpEnv> {
+  const app = new Hono<HttpEnv>()
+
+  app.post('/', async (c) => {
+    const { calls, waitMs = 0 } = await readMsgpack(c, createCallsRequest)
+    const principal = c.get('principal')
+    authorize(principal, 'call', new Set(calls.map((call) => call.service)))
+    const ids = distinct(calls.map((call) => call.id))
+    const { namespace } = principal
+    const waiter = waitMs > 0 ? await plane.bell.join({ namespace, calls: ids }) : null
+    try {
+      const enqueued = await createJobs(plane, namespace, calls)
+      const accepted = { accepted: enqueued.map(acceptance) }
+      const open = enqueued.filter((one) => !('error' in one))
+      if (waiter === null) return frames(c, [accepted, { isComplete: true }])
+      const isNew = open.every((one) => 'isNew' in one && one.isNew)
+      const wait = { ids: open.map((one) => one.id), waiter, waitMs, isNew }
+      return await outcomeFrames(plane, c, [accepted], wait)
+    } catch (error) {
+      waiter?.leave()
+      throw error
+    }
+  })
+
+  app.post('/wait', async (c) => {
+    const { ids, waitMs = 0 } = await readMsgpack(c, waitCallsRequest)
+    const principal = c.get('principal')
+    authorize(principal, 'call')
+    const waiter = await plane.bell.join({ namespace: principal.namespace, calls: distinct(ids) })
+    return outcomeFrames(plane, c, [], { ids, waiter, waitMs, isNew: false })
+  })
+
+  app.post('/cancel', async (c) => {
+    const { ids, reason = 'the caller cancelled the call' } = await readMsgpack(c, cancelCallsRequest)
+    const principal = c.get('principal')
+    authorize(principal, 'call')
+    const cancelled = await cancelJobs(plane.sql, reachOf(principal, 'call'), distinct(ids), reason)
+    const ended = cancelled.filter((one) => one.isFirst)
+    plane.metrics.count('callplane_jobs_ended_total', { how: 'cancelled' }, ended.length)
+    await plane.bell.ring({
+      namespace: principal.namespace,
+      ended: ended.map(({ id }) => ({ id, outcome: { ended: 'cancelled', message: reason } })),
+    })
+    return msgpack(c, {
+      calls: cancelled.map(({ id, state }) =>
+        state === null ? { id, error: toWireError(unknownCall(id)) } : { id, state },
+      ),
+    })
+  })
+
+  app.get('/:id', async (c) => {
+    const principal = c.get('principal')
+    authorize(principal, 'call')
+    const reach = reachOf(principal, 'call')
+    const id = uuid().parse(c.req.param('id').toLowerCase(), 'the id in the path')
+    const waitMs = Math.min(Math.max(Number(c.req.query('wait') ?? 0) || 0, 0), MAX_WAIT_MS)
+    if (waitMs > 0) {
+      const waiter = await plane.bell.join({ namespace: principal.namespace, calls: [id] })
+      try {
+        const wait = { waiter, waitMs, signal: c.req.raw.signal, isNew: false }
+        for await (const _ of outcomes(plane, reach, [id], wait)) break
+      } finally {
+        waiter.leave()
+      }
+    }
+    const job = await findJob(plane.sql, reach, id)
+    if (job === null) throw unknownCall(id)
+    return readsMsgpack(c) ? msgpack(c, callStatus(job)) : c.json(callStatusAsJson(job))
+  })
+
+  return app
+}
+
+/** Makes the jobs and rings for those that are new. */
+export async function createJobs(plane: Plane, namespace: string, calls: readonly CallRequest[]): Promise<Enqueued[]> {
+  const enqueued = await enqueueJobs(plane.sql, namespace, calls, { retentionMs: plane.retentionMs })
+  const due = calls.filter((_, index) => {
+    const one = enqueued[index]
+    return one !== undefined && 'isNew' in one && one.isNew
+  })
+  plane.metrics.count('callplane_calls_created_total', {}, due.length)
+  await plane.bell.ring({
+    namespace,
+    due: due.map(({ service, delayMs }) => ({ service, jobs: 1, ...(delayMs === undefined ? {} : { inMs: delayMs }) })),
+  })
+  return enqueued
+}
+
+export function unknownCall(id: string): CallplaneError {
+  return new CallplaneError('not_found', `there is no call ${id} in the namespace of this key`)
+}
+
+function acceptance(one: Enqueued) {
+  return 'error' in one ? { id: one.id, error: toWireError(one.error) } : { id: one.id }
+}
+
+function distinct(ids: readonly string[]): readonly string[] {
+  if (new Set(ids).size !== ids.length) {
+    throw new CallplaneError('invalid_request', 'an id stands twice in the request: each call needs an id of its own')
+  }
+  return ids
+}
+
+function endedFrame({ id, outcome }: Ended): CallFrame {
+  return outcome === null ? { id, error: toWireError(unknownCall(id)) } : { id, outcome }
+}
+
+const FRAMES_TYPE = 'application/vnd.callplane.frames'
+
+function frames(c: Context<HttpEnv>, all: readonly CallFrame[]): Response {
+  const parts = all.map(encodeFrame)
+  const body = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let offset = 0
+  for (const part of parts) {
+    body.set(part, offset)
+    offset += part.length
+  }
+  return c.body(body, 200, { 'content-type': FRAMES_TYPE })
+}
+
+/** The first frames at once, then each outcome as it comes. One call alone is answered whole: nothing to stream. */
+async function outcomeFrames(
+  plane: Plane,
+  c: Context<HttpEnv>,
+  first: readonly CallFrame[],
+  { ids, waiter, waitMs, isNew }: { ids: readonly string[]; waiter: Waiter; waitMs: number; isNew: boolean },
+): Promise<Response> {
+  const reach = reachOf(c.get('principal'), 'call')
+  const given = new AbortController()
+  const signal = AbortSignal.any([given.signal, c.req.raw.signal])
+  const ended = outcomes(plane, reach, ids, { waiter, waitMs, signal, isNew })
+  if (ids.length <= 1) {
+    try {
+      const rest: CallFrame[] = []
+      for await (const one of ended) rest.push(endedFrame(one))
+      return frames(c, [...first, ...rest, { isComplete: rest.length === ids.length }])
+    } finally {
+      waiter.leave()
+    }
+  }
+  let left = ids.length
+  const stream = new ReadableStream<Uint8Array>({
+    start(controller) {
+      for (const frame of first) controller.enqueue(encodeFrame(frame))
+    },
+    async pull(controller) {
+      try {
+        const next = await ended.next()
+        if (!next.done) {
+          left--
+          controller.enqueue(encodeFrame(endedFrame(next.value)))
+          return
+        }
+        controller.enqueue(encodeFrame({ isComplete: left === 0 }))
+        controller.close()
+      } catch (error) {
+        // The head is long sent: a stream without its last frame tells the client to wait anew.
+        plane.log({ level: 'warn', event: 'stream_cut', requestId: c.get('requestId'), detail: String(error) })
+        controller.error(error)
+      }
+      waiter.leave()
+    },
+    cancel() {
+      given.abort()
+      waiter.leave()
+    },
+  })
+  // Proxies that buffer would hold back the outcomes until the last one.
+  const headers = { 'content-type': FRAMES_TYPE, 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
+  return c.body(stream, 200, headers)
+}

@@ -1,0 +1,35 @@
+// What every handler is given, and what the middleware learns about a request.
+import type { Bell } from '../bell/bell.ts'
+import type { Sql } from '../db/sql.ts'
+import type { Grant } from '../protocol/keys.ts'
+import type { Metrics } from './metrics.ts'
+
+export interface Plane {
+  sql: Sql
+  bell: Bell
+  metrics: Metrics
+  /** One line an event. Never payloads, never keys. */
+  log: (event: LogEvent) => void
+  /** How long finished jobs stay. Default 7 days. */
+  retentionMs: number
+}
+
+export interface LogEvent {
+  level: 'info' | 'warn' | 'error'
+  event: string
+  [field: string]: string | number | boolean | null | undefined
+}
+
+/** Whose key a request carries, and what it may do. */
+export interface Principal {
+  keyId: string
+  namespace: string
+  grants: readonly Grant[]
+  /** The bootstrap key, which alone rules the whole plane. */
+  isBootstrap: boolean
+}
+
+/** Hono's environment: what `c.get` knows behind the middleware. */
+export interface HttpEnv {
+  Variables: { principal: Principal; requestId: string }
+}

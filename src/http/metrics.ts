@@ -1,0 +1,43 @@
+// Counters of one process, in the text format of Prometheus. Nothing in them tells of a namespace or a payload.
+
+const HELP = {
+  callplane_requests_total: 'HTTP requests answered, by route and status.',
+  callplane_calls_created_total: 'Calls that became jobs.',
+  callplane_jobs_claimed_total: 'Jobs handed to runners.',
+  callplane_jobs_ended_total: 'Jobs that ended, by how.',
+  callplane_reports_refused_total: 'Reports of attempts that had lost their lease.',
+  callplane_jobs_swept_total: 'Jobs that the sweep moved, by the state that they went to.',
+} as const
+
+type MetricName = keyof typeof HELP
+
+export interface Metrics {
+  count(name: MetricName, labels?: Record<string, string>, by?: number): void
+  /** What Prometheus scrapes. */
+  text(): string
+}
+
+export function createMetrics(): Metrics {
+  const values = new Map<MetricName, Map<string, number>>()
+  return {
+    count(name, labels = {}, by = 1) {
+      if (by === 0) return
+      const key = Object.entries(labels)
+        .map(([label, value]) => `${label}=${JSON.stringify(value)}`)
+        .join(',')
+      const series = values.get(name) ?? new Map<string, number>()
+      series.set(key, (series.get(key) ?? 0) + by)
+      values.set(name, series)
+    },
+
+    text() {
+      const lines: string[] = []
+      for (const [name, help] of Object.entries(HELP) as [MetricName, string][]) {
+        // the keys of HELP are the names
+        lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} counter`)
+        for (const [labels, value] of values.get(name) ?? []) lines.push(`${name}${labels && `{${labels}}`} ${value}`)
+      }
+      return `${lines.join('\n')}\n`
+    },
+  }
+}

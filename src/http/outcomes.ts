@@ -1,0 +1,56 @@
+// Waiting for calls to end: join the bell, look, wait, look.
+import type { Waiter } from '../bell/bell.ts'
+import { findOutcomes, type Reach } from '../jobs/find.ts'
+import type { CallOutcome } from '../protocol/job.ts'
+import type { Plane } from './context.ts'
+
+/** A call that ended, or (`null`) one that the reader cannot see. */
+export interface Ended {
+  id: string
+  outcome: CallOutcome | null
+}
+
+/** Without another process's rings, looks come this soon at first, then ever more seldom. */
+const FIRST_LOOK_MS = 50
+
+/**
+ * Yields each of the calls as it ends, until all have, the time is over or the signal aborts. The waiter must have been
+ * joined before the calls were made or looked at. `isNew`: they were made just now, so that the first look can wait.
+ */
+export async function* outcomes(
+  plane: Plane,
+  reach: Reach,
+  ids: readonly string[],
+  { waiter, waitMs, signal, isNew }: { waiter: Waiter; waitMs: number; signal: AbortSignal; isNew: boolean },
+): AsyncGenerator<Ended> {
+  const open = new Set(ids)
+  const untilMs = performance.now() + waitMs
+  let lookInMs = isNew ? Math.min(FIRST_LOOK_MS, plane.bell.lookEveryMs) : 0
+  let mustLook = !isNew
+  while (open.size > 0) {
+    if (mustLook) {
+      const found = await findOutcomes(plane.sql, reach, [...open])
+      for (const id of [...open]) {
+        const outcome = found.get(id)
+        if (outcome === null) continue
+        open.delete(id)
+        yield { id, outcome: outcome ?? null }
+      }
+      if (open.size === 0) return
+    }
+    const leftMs = untilMs - performance.now()
+    if (leftMs <= 0 || signal.aborted) return
+    lookInMs = Number.isFinite(plane.bell.lookEveryMs)
+      ? Math.min(Math.max(lookInMs * 2, FIRST_LOOK_MS), plane.bell.lookEveryMs)
+      : leftMs
+    const wake = await waiter.woken(Math.min(leftMs, lookInMs), signal)
+    if (wake.why === 'replaced') return
+    // A wait that ended by time ends with a look, since a ring may have been lost; so does a ring without the outcomes.
+    mustLook = wake.why === 'time' || wake.ended.length === 0
+    if (wake.why === 'time') continue
+    for (const { id, outcome } of wake.ended) {
+      if (outcome === null) mustLook = true
+      else if (open.delete(id)) yield { id, outcome }
+    }
+  }
+}

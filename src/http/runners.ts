@@ -1,0 +1,160 @@
+// /v1/runners: join, poll (report + heartbeat + claim), leave.
+import { Hono } from 'hono'
+import type { EndedCall, Ring } from '../bell/bell.ts'
+import { claimJobs, type RunnerRef } from '../jobs/claim.ts'
+import { completeJobs } from '../jobs/complete.ts'
+import { failJobs } from '../jobs/fail.ts'
+import { heartbeatJobs } from '../jobs/heartbeat.ts'
+import type { Verdict } from '../jobs/lease.ts'
+import { leaveRunner, registerRunner } from '../jobs/register.ts'
+import { CallplaneError, toWireError } from '../protocol/errors.ts'
+import type { CallOutcome } from '../protocol/job.ts'
+import { MAX_CLAIM_BYTES } from '../protocol/limits.ts'
+import { leaveRunnerRequest, pollRequest, registerRunnerRequest } from '../protocol/runners.ts'
+import type { ClaimedJob, ClaimRequest, Report } from '../protocol/runners.ts'
+import { msgpack } from './answer.ts'
+import { authorize } from './auth.ts'
+import { readMsgpack } from './body.ts'
+import type { HttpEnv, Plane } from './context.ts'
+
+export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
+  const app = new Hono<HttpEnv>()
+
+  app.post('/register', async (c) => {
+    const runner = await readMsgpack(c, registerRunnerRequest)
+    const principal = c.get('principal')
+    authorize(
+      principal,
+      'serve',
+      runner.services.map((service) => service.name),
+    )
+    refuseTwins(runner.services)
+    await registerRunner(plane.sql, principal.namespace, runner)
+    return msgpack(c, { namespace: principal.namespace })
+  })
+
+  app.post('/poll', async (c) => {
+    const { runner, reports = [], heartbeats = [], claim } = await readMsgpack(c, pollRequest)
+    const principal = c.get('principal')
+    authorize(
+      principal,
+      'serve',
+      claim?.services.map((service) => service.name),
+    )
+    const { namespace } = principal
+    const verdicts = await applyReports(plane, namespace, reports)
+    const renewals = await heartbeatJobs(plane.sql, namespace, heartbeats)
+    const refusals = [...verdicts, ...renewals]
+    // A refusal is news that the runner must act on: it does not wait behind the claim.
+    const isRefused = refusals.some((error) => error !== null)
+    const isClaiming = claim !== undefined && !c.req.raw.signal.aborted
+    const jobs = isClaiming
+      ? await takeJobs(plane, { namespace, id: runner }, isRefused ? { ...claim, waitMs: 0 } : claim, c.req.raw.signal)
+      : []
+    return msgpack(c, { reports: verdicts.map(verdictAnswer), heartbeats: renewals.map(verdictAnswer), jobs })
+  })
+
+  app.post('/leave', async (c) => {
+    const { runner } = await readMsgpack(c, leaveRunnerRequest)
+    const principal = c.get('principal')
+    authorize(principal, 'serve')
+    await leaveRunner(plane.sql, principal.namespace, runner)
+    return msgpack(c, {})
+  })
+
+  return app
+}
+
+function verdictAnswer(error: CallplaneError | null) {
+  return error === null ? {} : { error: toWireError(error) }
+}
+
+function refuseTwins(services: readonly { name: string; functions: readonly { name: string }[] }[]): void {
+  const names = services.flatMap((service) => service.functions.map(({ name }) => `${service.name}.${name}`))
+  const twin = names.find((name, index) => names.indexOf(name) !== index)
+  if (twin !== undefined) throw new CallplaneError('invalid_request', `${twin} stands twice in the registration`)
+}
+
+/** Ends the attempts that the reports tell of and wakes their callers. Null for each report that was applied. */
+async function applyReports(
+  plane: Plane,
+  namespace: string,
+  reports: readonly Report[],
+): Promise<(CallplaneError | null)[]> {
+  const succeeded = reports.filter((report) => report.ended === 'succeeded')
+  const threw = reports.filter((report) => report.ended === 'threw')
+  const [completions, failures] = await Promise.all([
+    completeJobs(plane.sql, namespace, succeeded),
+    failJobs(plane.sql, namespace, threw),
+  ])
+  const outcomes = new Map<string, CallOutcome>()
+  for (const { token, result } of succeeded) outcomes.set(token, { ended: 'succeeded', result })
+  for (const { token, error } of threw) outcomes.set(token, { ended: 'threw', error })
+  const verdicts = new Map<string, Verdict>()
+  for (const [index, { token }] of succeeded.entries()) setVerdict(verdicts, token, completions[index])
+  for (const [index, { token }] of threw.entries()) setVerdict(verdicts, token, failures[index])
+
+  const ended: EndedCall[] = []
+  const due: NonNullable<Ring['due']>[number][] = []
+  for (const { id, token } of reports) {
+    const verdict = verdicts.get(token)
+    if (verdict === undefined || 'error' in verdict) plane.metrics.count('callplane_reports_refused_total')
+    else if (!verdict.isFirst) continue
+    else if (verdict.state === 'pending') due.push({ service: verdict.service, jobs: 1, inMs: verdict.dueInMs })
+    else {
+      plane.metrics.count('callplane_jobs_ended_total', { how: verdict.state })
+      ended.push({ id, outcome: outcomes.get(token) ?? null })
+    }
+  }
+  await plane.bell.ring({ namespace, due, ended })
+  return reports.map(({ token }) => {
+    const verdict = verdicts.get(token)
+    return verdict !== undefined && 'error' in verdict ? verdict.error : null
+  })
+}
+
+function setVerdict(verdicts: Map<string, Verdict>, token: string, verdict: Verdict | undefined): void {
+  if (verdict !== undefined) verdicts.set(token, verdict)
+}
+
+/** Join, look, wait, look: until there are jobs, the time is over, or the runner is gone. */
+async function takeJobs(
+  plane: Plane,
+  runner: RunnerRef,
+  claim: ClaimRequest,
+  signal: AbortSignal,
+): Promise<ClaimedJob[]> {
+  const untilMs = performance.now() + claim.waitMs
+  const interest = { namespace: runner.namespace, claimId: claim.id, services: claim.services.map(({ name }) => name) }
+  for (;;) {
+    const waiter = await plane.bell.join(interest)
+    try {
+      const jobs = await claimJobs(plane.sql, runner, {
+        claimId: claim.id,
+        services: claim.services,
+        maxBytes: MAX_CLAIM_BYTES,
+      })
+      if (jobs.length > 0) {
+        plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
+        await plane.bell.ring({ namespace: runner.namespace, due: leftOver(claim, jobs) })
+        return jobs
+      }
+      const leftMs = untilMs - performance.now()
+      if (leftMs <= 0 || signal.aborted) return []
+      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), signal)
+      if (wake.why === 'replaced' || signal.aborted) return []
+    } finally {
+      waiter.leave()
+    }
+  }
+}
+
+/** Services that may have more jobs than this claim could take: another runner should look. */
+function leftOver(claim: ClaimRequest, jobs: readonly ClaimedJob[]): NonNullable<Ring['due']> {
+  const bytes = jobs.reduce((sum, job) => sum + job.args.length, 0)
+  return claim.services
+    .filter(({ name, capacity }) => {
+      return bytes > MAX_CLAIM_BYTES / 2 || jobs.filter((job) => job.service === name).length >= capacity
+    })
+    .map(({ name }) => ({ service: name, jobs: 1 }))
+}
