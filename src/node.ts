@@ -1,0 +1,239 @@
+// The Node entry: the control plane over HTTP, on the embedded database or on any Postgres.
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { PGlite } from '@electric-sql/pglite'
+import { createAdaptorServer, type ServerType } from '@hono/node-server'
+import { Pool } from 'pg'
+import { inProcessBell } from './bell/in-process.ts'
+import { insertKey } from './db/keys.ts'
+import { checkSchema, migrate, type Migrated } from './db/migrate.ts'
+import { readSchema } from './db/migrations.node.ts'
+import { startNeonEndpoint } from './db/neon-endpoint.node.ts'
+import { pgSql } from './db/pg.ts'
+import { openEmbedded, type EmbeddedDatabase } from './db/pglite.node.ts'
+import { NO_CONNECTION, SqlError, type Sql } from './db/sql.ts'
+import { createApp } from './http/app.ts'
+import type { LogEvent, Plane } from './http/context.ts'
+import { maintain } from './http/maintenance.ts'
+import { SCOPES } from './protocol/endpoint.ts'
+import { hashSecret, newKey, parseKey } from './protocol/keys.ts'
+
+export type { LogEvent }
+
+export interface ListenOptions {
+  /** 0 takes any free port. */
+  port: number
+  host: string
+  /** The bootstrap key. */
+  adminKey?: string | undefined
+  /** Origins of browser callers. */
+  origins?: readonly string[]
+  log?: (event: LogEvent) => void
+}
+
+export interface RunningPlane {
+  url: string
+  /** Answers what hangs, lets what runs finish, then lets go of the port and the database. */
+  close(): Promise<void>
+}
+
+/** Time alone moves few jobs: a look this often keeps a dead runner's jobs from waiting longer. */
+const SWEEP_EVERY_MS = 1_000
+
+/** Another process's rings are not heard here: polls look this often for what it wrote. */
+const LOOK_EVERY_MS = 500
+
+/** Requests that do not finish by themselves when the plane closes are cut after this. */
+const CLOSE_WITHIN_MS = 10_000
+
+/** Serves a plane over any Postgres whose schema fits this build; throws SchemaError where it does not. */
+export async function startOnPostgres(databaseUrl: string, options: ListenOptions): Promise<RunningPlane> {
+  const database = pgSql({ connectionString: databaseUrl })
+  try {
+    await checkSchema(database.sql)
+    return await listen(database, { ...options, lookEveryMs: LOOK_EVERY_MS })
+  } catch (error) {
+    await database.close()
+    throw whereIsIt(databaseUrl, error)
+  }
+}
+
+/** An error that also names the server that did not answer: the driver's own says no more than ECONNREFUSED. */
+function whereIsIt(databaseUrl: string, error: unknown): unknown {
+  if (!(error instanceof SqlError) || error.code !== NO_CONNECTION) return error
+  const { host } = new URL(databaseUrl)
+  return new Error(`no database answers at ${host}: ${error.message}`, { cause: error })
+}
+
+export interface EmbeddedPlane extends RunningPlane {
+  /** The key of this folder, with every scope of the namespace `default`. */
+  key: string
+}
+
+/** Serves a plane over the database in a folder, which it makes, migrates and locks for itself alone. */
+export async function startEmbedded(dir: string, options: ListenOptions): Promise<EmbeddedPlane> {
+  const { database, key } = await openFolder(dir, { url: `http://${options.host}:${options.port}` })
+  try {
+    const running = await listen(database, { ...options, lookEveryMs: Number.POSITIVE_INFINITY })
+    return { ...running, key }
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+/** The embedded database of a folder, migrated, and the folder's key. */
+export async function openFolder(
+  dir: string,
+  { url }: { url: string },
+): Promise<{ database: EmbeddedDatabase; key: string }> {
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const database = await openEmbedded(join(dir, 'db'), { url })
+  try {
+    await migrate(database.sql, readSchema())
+    return { database, key: await keyOfFolder(database.sql, dir) }
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+export interface DatabaseEndpoint {
+  /** Where the Neon driver sends its statements, and the connection string that it must be given. */
+  url: string
+  connectionString: string
+  key: string
+  close(): Promise<void>
+}
+
+/**
+ * Neon's SQL over HTTP, on loopback, in front of the folder's embedded database or of a Postgres; with the folder's key,
+ * good for either.
+ */
+export async function startDatabaseEndpoint(
+  dir: string,
+  { databaseUrl, planeUrl }: { databaseUrl?: string | undefined; planeUrl: string },
+): Promise<DatabaseEndpoint> {
+  if (databaseUrl === undefined) {
+    const { database, key } = await openFolder(dir, { url: planeUrl })
+    return { ...(await endpointOver(database.engine, database.close)), key }
+  }
+  const pool = new Pool({ connectionString: databaseUrl })
+  const { sql, close } = pgSql({ connectionString: databaseUrl, max: 1 })
+  try {
+    await migrate(sql, readSchema())
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    const key = await keyOfFolder(sql, dir)
+    return { ...(await endpointOver(pool, () => pool.end())), key }
+  } finally {
+    await close()
+  }
+}
+
+async function endpointOver(backend: PGlite | Pool, closeBackend: () => Promise<void>) {
+  const endpoint = await startNeonEndpoint({ backend })
+  const close = async () => {
+    await endpoint.close()
+    await closeBackend()
+  }
+  return { url: endpoint.url, connectionString: endpoint.connectionString, close }
+}
+
+/** Brings a Postgres to the schema of this build. */
+export async function migrateDatabase(databaseUrl: string): Promise<Migrated> {
+  const { sql, close } = pgSql({ connectionString: databaseUrl, max: 1 })
+  try {
+    return await migrate(sql, readSchema())
+  } catch (error) {
+    throw whereIsIt(databaseUrl, error)
+  } finally {
+    await close()
+  }
+}
+
+/** The key in the folder, made on the first start; the database holds its hash, put back should it be missing. */
+async function keyOfFolder(sql: Sql, dir: string): Promise<string> {
+  const file = join(dir, 'key')
+  const made = existsSync(file) ? readFileSync(file, 'utf8').trim() : newKey().key
+  const parts = parseKey(made)
+  if (parts === null) throw new Error(`${file} does not hold a key: remove it, and the next start makes a new one`)
+  writeFileSync(file, `${made}\n`, { mode: 0o600 })
+  // The mode above is for a new file only.
+  chmodSync(file, 0o600)
+  await insertKey(sql, {
+    id: parts.id,
+    namespace: 'default',
+    name: 'embedded',
+    secretHash: await hashSecret(parts.secret),
+    grants: SCOPES.map((scope) => ({ scope })),
+  })
+  return made
+}
+
+async function listen(
+  { sql, close }: { sql: Sql; close: () => Promise<void> },
+  { port, host, lookEveryMs, ...options }: ListenOptions & { lookEveryMs: number },
+): Promise<RunningPlane> {
+  const bell = inProcessBell({ lookEveryMs })
+  const app = createApp({ sql, bell, ...options })
+  const server = createAdaptorServer({ fetch: app.fetch })
+  tune(server)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, resolve)
+  })
+  const stopSweeping = sweepForEver(app.plane)
+  const address = server.address() as AddressInfo // a TCP server that listens has one
+  let closed: Promise<void> | undefined
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`,
+    close: () =>
+      (closed ??= (async () => {
+        await stopSweeping()
+        await closeServer(server, () => bell.close())
+        await close()
+      })()),
+  }
+}
+
+function tune(server: ServerType): void {
+  if (!('keepAliveTimeout' in server)) return
+  // Longer than a client keeps an idle connection: else it sends a request into one that is just being closed.
+  server.keepAliveTimeout = 75_000
+}
+
+async function closeServer(server: ServerType, wakeAll: () => void): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  wakeAll()
+  const httpServer = 'closeAllConnections' in server ? server : null
+  // A poll that is being answered now keeps its connection open for the next: ask until none is left.
+  const idle = setInterval(() => {
+    wakeAll()
+    httpServer?.closeIdleConnections()
+  }, 50)
+  const cut = setTimeout(() => httpServer?.closeAllConnections(), CLOSE_WITHIN_MS)
+  httpServer?.closeIdleConnections()
+  await closed
+  clearInterval(idle)
+  clearTimeout(cut)
+}
+
+/** Sweeps on a timer, never two at once; a failure is logged and the next turn tries again. */
+function sweepForEver(plane: Plane): () => Promise<void> {
+  let running: Promise<void> = Promise.resolve()
+  let isRunning = false
+  const timer = setInterval(() => {
+    if (isRunning) return
+    isRunning = true
+    running = maintain(plane)
+      .then(() => {})
+      .catch((error: unknown) => plane.log({ level: 'warn', event: 'sweep_failed', detail: String(error) }))
+      .finally(() => (isRunning = false))
+  }, SWEEP_EVERY_MS)
+  timer.unref()
+  return async () => {
+    clearInterval(timer)
+    await running
+  }
+}

@@ -1,0 +1,79 @@
+// The Cloudflare entry: requests, the cron trigger, and the Durable Object classes. The only file that sees Env.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { DurableObjectNamespace, ExecutionContext, Hyperdrive } from '@cloudflare/workers-types'
+import { durableObjectBell, type BellObject } from './bell/durable-object.workerd.ts'
+import { neonSql } from './db/neon.ts'
+import { pgSql } from './db/pg.ts'
+import type { Sql } from './db/sql.ts'
+import { createApp, type App } from './http/app.ts'
+import { maintain } from './http/maintenance.ts'
+
+export { BellObject } from './bell/durable-object.workerd.ts'
+
+export interface Env {
+  BELL: DurableObjectNamespace<BellObject>
+  /** Neon's connection string; not needed with HYPERDRIVE. */
+  DATABASE_URL?: string
+  /** Any Postgres; its query cache must be off. */
+  HYPERDRIVE?: Hyperdrive
+  CALLPLANE_ADMIN_KEY?: string
+  CALLPLANE_ORIGINS?: string
+  /** Where the Neon driver sends its statements in development; unset in production. */
+  NEON_FETCH_ENDPOINT?: string
+}
+
+/** A socket to Hyperdrive belongs to the request that opened it: each request has its own, found here. */
+const ofRequest = new AsyncLocalStorage<Sql>()
+
+let app: App | null = null
+
+function appOf(env: Env): App {
+  app ??= createApp({
+    sql: env.HYPERDRIVE === undefined ? neonOf(env) : sqlOfRequest,
+    bell: durableObjectBell(env.BELL),
+    adminKey: env.CALLPLANE_ADMIN_KEY || undefined,
+    origins: (env.CALLPLANE_ORIGINS ?? '')
+      .split(',')
+      .map((origin) => origin.trim())
+      .filter(Boolean),
+    log: (event) => console.log(JSON.stringify(event)),
+  })
+  return app
+}
+
+function neonOf(env: Env): Sql {
+  if (!env.DATABASE_URL) {
+    throw new Error(
+      'DATABASE_URL is not set: "npx wrangler secret put DATABASE_URL", or bind HYPERDRIVE in wrangler.toml',
+    )
+  }
+  const fetchEndpoint = env.NEON_FETCH_ENDPOINT
+  return neonSql(env.DATABASE_URL, fetchEndpoint === undefined ? {} : { fetchEndpoint })
+}
+
+const sqlOfRequest: Sql = (text, params) => {
+  const sql = ofRequest.getStore()
+  if (sql === undefined) throw new Error('a statement outside of a request')
+  return sql(text, params)
+}
+
+/** Runs `work` with a connection of its own where the database is behind Hyperdrive. */
+async function connected<T>(env: Env, ctx: ExecutionContext, work: () => Promise<T> | T): Promise<T> {
+  if (env.HYPERDRIVE === undefined) return work()
+  const database = pgSql({ connectionString: env.HYPERDRIVE.connectionString, max: 5 })
+  try {
+    return await ofRequest.run(database.sql, work)
+  } finally {
+    ctx.waitUntil(database.close())
+  }
+}
+
+export default {
+  async fetch(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
+    return connected(env, ctx, () => appOf(env).fetch(request, env, ctx))
+  },
+
+  async scheduled(_: unknown, env: Env, ctx: ExecutionContext): Promise<void> {
+    await connected(env, ctx, () => maintain(appOf(env).plane))
+  },
+}
