@@ -14,6 +14,7 @@ import { pgSql } from './db/pg.ts'
 import { openEmbedded, type EmbeddedDatabase } from './db/pglite.node.ts'
 import { NO_CONNECTION, SqlError, type Sql } from './db/sql.ts'
 import { createApp } from './http/app.ts'
+import { bootstrapKey } from './http/auth.ts'
 import type { LogEvent, Plane } from './http/context.ts'
 import { maintain } from './http/maintenance.ts'
 import { SCOPES } from './protocol/endpoint.ts'
@@ -49,6 +50,7 @@ const CLOSE_WITHIN_MS = 10_000
 
 /** Serves a plane over any Postgres whose schema fits this build; throws SchemaError where it does not. */
 export async function startOnPostgres(databaseUrl: string, options: ListenOptions): Promise<RunningPlane> {
+  checkAdminKey(options)
   const database = pgSql({ connectionString: databaseUrl })
   try {
     await checkSchema(database.sql)
@@ -66,6 +68,11 @@ function whereIsIt(databaseUrl: string, error: unknown): unknown {
   return new Error(`no database answers at ${host}: ${error.message}`, { cause: error })
 }
 
+/** Before the database is opened, which takes a while. */
+function checkAdminKey({ adminKey }: ListenOptions): void {
+  if (adminKey !== undefined) bootstrapKey(adminKey)
+}
+
 export interface EmbeddedPlane extends RunningPlane {
   /** The key of this folder, with every scope of the namespace `default`. */
   key: string
@@ -73,6 +80,7 @@ export interface EmbeddedPlane extends RunningPlane {
 
 /** Serves a plane over the database in a folder, which it makes, migrates and locks for itself alone. */
 export async function startEmbedded(dir: string, options: ListenOptions): Promise<EmbeddedPlane> {
+  checkAdminKey(options)
   const { database, key } = await openFolder(dir, { url: `http://${options.host}:${options.port}` })
   try {
     const running = await listen(database, { ...options, lookEveryMs: Number.POSITIVE_INFINITY })
@@ -84,15 +92,13 @@ export async function startEmbedded(dir: string, options: ListenOptions): Promis
 }
 
 /** The embedded database of a folder, migrated, and the folder's key. */
-export async function openFolder(
-  dir: string,
-  { url }: { url: string },
-): Promise<{ database: EmbeddedDatabase; key: string }> {
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
+async function openFolder(dir: string, { url }: { url: string }): Promise<{ database: EmbeddedDatabase; key: string }> {
+  const key = keyOfFolder(dir)
   const database = await openEmbedded(join(dir, 'db'), { url })
   try {
     await migrate(database.sql, readSchema())
-    return { database, key: await keyOfFolder(database.sql, dir) }
+    await keepKey(database.sql, key)
+    return { database, key }
   } catch (error) {
     await database.close()
     throw error
@@ -119,12 +125,12 @@ export async function startDatabaseEndpoint(
     const { database, key } = await openFolder(dir, { url: planeUrl })
     return { ...(await endpointOver(database.engine, database.close)), key }
   }
-  const pool = new Pool({ connectionString: databaseUrl })
   const { sql, close } = pgSql({ connectionString: databaseUrl, max: 1 })
   try {
+    const key = keyOfFolder(dir)
     await migrate(sql, readSchema())
-    mkdirSync(dir, { recursive: true, mode: 0o700 })
-    const key = await keyOfFolder(sql, dir)
+    await keepKey(sql, key)
+    const pool = new Pool({ connectionString: databaseUrl })
     return { ...(await endpointOver(pool, () => pool.end())), key }
   } finally {
     await close()
@@ -152,15 +158,23 @@ export async function migrateDatabase(databaseUrl: string): Promise<Migrated> {
   }
 }
 
-/** The key in the folder, made on the first start; the database holds its hash, put back should it be missing. */
-async function keyOfFolder(sql: Sql, dir: string): Promise<string> {
+/** The key in the folder, which the first start makes, for its owner's eyes alone. */
+function keyOfFolder(dir: string): string {
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
   const file = join(dir, 'key')
-  const made = existsSync(file) ? readFileSync(file, 'utf8').trim() : newKey().key
-  const parts = parseKey(made)
-  if (parts === null) throw new Error(`${file} does not hold a key: remove it, and the next start makes a new one`)
-  writeFileSync(file, `${made}\n`, { mode: 0o600 })
+  const key = existsSync(file) ? readFileSync(file, 'utf8').trim() : newKey().key
+  if (parseKey(key) === null)
+    throw new Error(`${file} does not hold a key: remove it, and the next start makes a new one`)
+  writeFileSync(file, `${key}\n`, { mode: 0o600 })
   // The mode above is for a new file only.
   chmodSync(file, 0o600)
+  return key
+}
+
+/** Puts the hash of the folder's key into a database that does not have it, with every scope of `default`. */
+async function keepKey(sql: Sql, key: string): Promise<void> {
+  const parts = parseKey(key)
+  if (parts === null) throw new Error('not a key')
   await insertKey(sql, {
     id: parts.id,
     namespace: 'default',
@@ -168,7 +182,6 @@ async function keyOfFolder(sql: Sql, dir: string): Promise<string> {
     secretHash: await hashSecret(parts.secret),
     grants: SCOPES.map((scope) => ({ scope })),
   })
-  return made
 }
 
 async function listen(

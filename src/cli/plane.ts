@@ -5,12 +5,12 @@ import type { Endpoint } from '../protocol/endpoint.ts'
 import { fromWireError } from '../protocol/errors.ts'
 import { decodeBody, encodeBody } from '../protocol/wire.ts'
 
-export function planeUrl(): string {
+function planeUrl(): string {
   return process.env['CALLPLANE_URL'] || 'http://127.0.0.1:8787'
 }
 
 /** CALLPLANE_KEY, else the key of the embedded plane in CALLPLANE_DIR. */
-export function planeKey(): string {
+function planeKey(): string {
   const key = process.env['CALLPLANE_KEY']
   if (key) return key
   const file = join(resolve(process.env['CALLPLANE_DIR'] || '.callplane'), 'key')
@@ -26,7 +26,7 @@ export async function ask<Request, Answer>(endpoint: Endpoint<Request, Answer>, 
       'content-type': 'application/msgpack',
       accept: 'application/msgpack',
     },
-    body: encodeBody(request) as Uint8Array<ArrayBuffer>, // fetch's types exclude shared memory, which this is not
+    body: encodeBody(request),
   }).catch((cause: unknown) => {
     throw new Error(`no plane answers at ${planeUrl()}: start one with "npm start", or set CALLPLANE_URL`, { cause })
   })

@@ -1,6 +1,6 @@
 // Reads the schema and its migrations from the files that belong to this build.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { type Migration } from './migrate.ts'
+import type { Migration } from './migrate.ts'
 
 const SCHEMA = new URL('../../schema.sql', import.meta.url)
 const MIGRATIONS = new URL('./migrations/', import.meta.url)
@@ -14,7 +14,7 @@ export function readMigrations(folder: URL): Migration[] {
   // Until there is a second version the folder is empty, and git keeps no empty folders.
   if (!existsSync(folder)) return []
   const files = readdirSync(folder).filter((file) => file.endsWith('.sql'))
-  return files.sort().map((file) => {
+  return files.toSorted().map((file) => {
     const version = Number(/^(\d{3})-[a-z0-9-]+\.sql$/.exec(file)?.[1])
     if (!version) throw new Error(`${file} in migrations is not named like 002-what-it-does.sql`)
     return { version, name: file, text: readFileSync(new URL(file, folder), 'utf8') }

@@ -1,7 +1,7 @@
 // Neon's SQL over HTTP in front of a database of our own: what `npm run dev` gives its Worker, and where tests count and break.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { type AddressInfo } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { messages, PGlite } from '@electric-sql/pglite'
 import { DatabaseError, type Pool, type PoolClient } from 'pg'
 import { rawQueries } from './pglite.node.ts'

@@ -138,9 +138,9 @@ HEX_DIGITS.forEach((digit, value) => (VALUE_OF_DIGIT[digit] = value))
 function encodeHex(bytes: Uint8Array): string {
   const hex = new Uint8Array(2 * bytes.length)
   for (let i = 0, to = 0; i < bytes.length; i++) {
-    const byte = bytes[i]! // i < length
-    hex[to++] = HEX_DIGITS[byte >> 4]! // sixteen digits
-    hex[to++] = HEX_DIGITS[byte & 15]! // sixteen digits
+    const byte = bytes[i]! // oxlint-disable-line typescript/no-non-null-assertion -- i < length
+    hex[to++] = HEX_DIGITS[byte >> 4]! // oxlint-disable-line typescript/no-non-null-assertion -- sixteen digits
+    hex[to++] = HEX_DIGITS[byte & 15]! // oxlint-disable-line typescript/no-non-null-assertion -- sixteen digits
   }
   return new TextDecoder().decode(hex)
 }
@@ -150,8 +150,8 @@ function decodeHex(text: string): Uint8Array {
   const hex = new TextEncoder().encode(text)
   const bytes = new Uint8Array(hex.length / 2 - 1)
   for (let i = 0, from = 2; i < bytes.length; i++) {
-    const high = VALUE_OF_DIGIT[hex[from++]!]! // a table of all bytes
-    const low = VALUE_OF_DIGIT[hex[from++]!]! // a table of all bytes
+    const high = VALUE_OF_DIGIT[hex[from++]!]! // oxlint-disable-line typescript/no-non-null-assertion -- a table of all bytes
+    const low = VALUE_OF_DIGIT[hex[from++]!]! // oxlint-disable-line typescript/no-non-null-assertion -- a table of all bytes
     bytes[i] = (high << 4) | low
   }
   return bytes

@@ -4,7 +4,7 @@ import { findKey } from '../db/keys.ts'
 import type { Sql } from '../db/sql.ts'
 import { SCOPES, type Scope } from '../protocol/endpoint.ts'
 import { CallplaneError } from '../protocol/errors.ts'
-import { grant, hashSecret, parseKey, type Grant } from '../protocol/keys.ts'
+import { grant, hashSecret, parseKey, type Grant, type KeyParts } from '../protocol/keys.ts'
 import { array } from '../protocol/shape.ts'
 import type { Reach } from '../jobs/find.ts'
 import type { HttpEnv, Principal } from './context.ts'
@@ -67,14 +67,19 @@ export function authenticate(sql: Sql, { adminKey }: { adminKey?: string | undef
   })
 }
 
+/** The parts of CALLPLANE_ADMIN_KEY; throws where it is none. */
+export function bootstrapKey(adminKey: string): KeyParts {
+  const parts = parseKey(adminKey)
+  if (parts === null)
+    throw new Error('CALLPLANE_ADMIN_KEY is not a key: make one with "npx callplane keys create --offline"')
+  return parts
+}
+
 function bootstrapOf(adminKey: string | undefined) {
   if (adminKey === undefined) return null
-  const parts = parseKey(adminKey)
-  if (parts === null) {
-    throw new Error('CALLPLANE_ADMIN_KEY is not a key: make one with "npx callplane keys create --offline"')
-  }
-  const principal: Principal = { keyId: parts.id, namespace: 'default', grants: ALL_GRANTS, isBootstrap: true }
-  return { id: parts.id, key: { secretHash: hashSecret(parts.secret), principal } }
+  const { id, secret } = bootstrapKey(adminKey)
+  const principal: Principal = { keyId: id, namespace: 'default', grants: ALL_GRANTS, isBootstrap: true }
+  return { id, key: { secretHash: hashSecret(secret), principal } }
 }
 
 /** One sentence for every way to be wrong: it must not tell an unknown key from a wrong secret. */

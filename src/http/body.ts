@@ -32,7 +32,7 @@ export async function readJson(c: Context<HttpEnv>): Promise<unknown> {
   }
 }
 
-export function mediaType(header: string | undefined): string {
+function mediaType(header: string | undefined): string {
   return (header ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
 }
 

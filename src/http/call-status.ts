@@ -57,7 +57,7 @@ function asJson<K extends string>(from: { [P in K]?: unknown }, key: K): { [P in
 }
 
 /** A payload as JSON data; what cannot be read is `{ "$unreadable": code }`. */
-export function payloadAsJson(payload: Uint8Array): unknown {
+function payloadAsJson(payload: Uint8Array): unknown {
   try {
     return toJson(decodePayload(payload))
   } catch (error) {

@@ -30,7 +30,7 @@ export async function* outcomes(
   while (open.size > 0) {
     if (mustLook) {
       const found = await findOutcomes(plane.sql, reach, [...open])
-      for (const id of [...open]) {
+      for (const id of open) {
         const outcome = found.get(id)
         if (outcome === null) continue
         open.delete(id)

@@ -17,7 +17,7 @@ export type EndColumns = {
 }
 
 /** The outcome that a row tells, or null while the job has not ended. */
-export function outcomeOf(row: EndColumns): CallOutcome | null {
+function outcomeOf(row: EndColumns): CallOutcome | null {
   if (row.state === 'succeeded' && row.result !== null) return { ended: 'succeeded', result: row.result }
   if (row.state === 'cancelled') return { ended: 'cancelled', message: row.message ?? 'the call was cancelled' }
   if (row.state !== 'failed' || row.failure === null) return null

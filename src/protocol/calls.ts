@@ -33,7 +33,7 @@ const errorCode: Shape<ErrorCode> = {
 }
 export const wireError = answer({ code: errorCode, message: string({ max: MAX_MESSAGE_CHARS }) })
 
-export const waitMs = integer({
+const waitMs = integer({
   min: 0,
   max: MAX_WAIT_MS,
   description: 'how long the answer may wait, in milliseconds',
@@ -83,7 +83,7 @@ const FRAMES: [key: string, shape: Shape<CallFrame>][] = [
   ['isComplete', lastFrame],
 ]
 
-export const callFrame: Shape<CallFrame> = {
+const callFrame: Shape<CallFrame> = {
   parse(value, path) {
     const isObject = typeof value === 'object' && value !== null
     for (const [key, shape] of FRAMES) if (isObject && key in value) return shape.parse(value, path)

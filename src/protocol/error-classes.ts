@@ -45,7 +45,7 @@ export function buildError(className: unknown, hiddenCount: number, properties: 
   const error: Error = Reflect.construct(Error, [], errorClass)
   if (errorClass === CallplaneError) replaceUnknownCode(properties)
   // Without one of its own, it would have the stack of this line.
-  hide(error, 'stack', `${properties.get('name')}: ${properties.get('message')}`)
+  hide(error, 'stack', `${String(properties.get('name'))}: ${String(properties.get('message'))}`)
 
   let index = 0
   for (const [name, value] of properties) {

@@ -32,9 +32,3 @@ export const callOutcome = variant('ended', {
   cancelled: ended,
 })
 export type CallOutcome = TypeOf<typeof callOutcome>
-
-/** The state that a job with this outcome is in. */
-export function finalState(outcome: CallOutcome): JobState {
-  if (outcome.ended === 'succeeded' || outcome.ended === 'cancelled') return outcome.ended
-  return 'failed'
-}

@@ -11,7 +11,8 @@ let tests = 0
 function setup() {
   const namespace = `bell_${tests++}`
   const bell: Bell = durableObjectBell(env.BELL)
-  const runner = (services = ['s'], claimId: string = crypto.randomUUID()) => bell.join({ namespace, claimId, services })
+  const runner = (services = ['s'], claimId: string = crypto.randomUUID()) =>
+    bell.join({ namespace, claimId, services })
   const caller = (...calls: string[]) => bell.join({ namespace, calls })
   const due = (service: string, jobs = 1) => bell.ring({ namespace, due: [{ service, jobs }] })
   const end = (id: string) => bell.ring({ namespace, ended: [{ id, outcome: null }] })
@@ -33,7 +34,7 @@ test('as many wake as there are jobs', async () => {
   const { runner, due } = setup()
   const waits = [await runner(), await runner(), await runner()].map((waiter) => waiter.woken(1_000))
   await due('s', 2)
-  expect((await Promise.all(waits)).map(({ why }) => why).sort()).toEqual(['rung', 'rung', 'time'])
+  expect((await Promise.all(waits)).map(({ why }) => why).toSorted()).toEqual(['rung', 'rung', 'time'])
 })
 
 test('callers hear of their own calls alone', async () => {

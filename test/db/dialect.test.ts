@@ -215,7 +215,7 @@ describe('the lint finds', () => {
   })
 
   test('every rule is planted', () => {
-    expect([...new Set<string>(planted.map(([rule]) => rule))].sort()).toStrictEqual([...RULES].sort())
+    expect([...new Set<string>(planted.map(([rule]) => rule))].toSorted()).toStrictEqual([...RULES].toSorted())
   })
 
   test('serial in a column type as well', () => {

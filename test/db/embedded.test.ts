@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -128,11 +128,21 @@ describe('the lock of a process that was killed', () => {
     lockFolder(dir).release()
   })
 
-  test('is held although its process has not said who it is', async () => {
+  test('is held although its process has not said yet who it is', async () => {
     const dir = setup()
-    const { child } = await start('hold-folder.ts', dir)
-    rmSync(`${dir}.holder`)
-    expect(() => lockFolder(dir)).toThrow('open in another process')
-    await kill(child)
+    const dead = await start('hold-folder.ts', `${dir}-of-another`)
+    await kill(dead.child)
+    await start('hold-folder.ts', dir)
+    const before = { pid: dead.child.pid, host: hostname(), since: new Date(0).toISOString() }
+    for (const leaveBehind of [
+      () => rmSync(`${dir}.holder`),
+      () => writeFileSync(`${dir}.holder`, JSON.stringify(before)),
+      () => writeFileSync(`${dir}.holder`, '{"pid'),
+    ]) {
+      leaveBehind()
+      const asked = performance.now()
+      expect(() => lockFolder(dir)).toThrow('open in another process')
+      expect(performance.now() - asked).toBeLessThan(1_000)
+    }
   })
 })

@@ -271,7 +271,7 @@ test('a claim takes no more of a service than it has capacity for, and only func
     ],
     maxBytes: 1e6,
   })
-  expect(jobs.map(({ service }) => service).sort()).toEqual(['a', 'a', 'a', 'b', 'b'])
+  expect(jobs.map(({ service }) => service).toSorted()).toEqual(['a', 'a', 'a', 'b', 'b'])
   expect(jobs.every((job) => job.function === 'f')).toBe(true)
 })
 

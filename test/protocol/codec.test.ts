@@ -307,7 +307,7 @@ describe('what cannot be sent is refused with its path', () => {
       'a hole that a property makes up for',
       [Object.assign([, 1], { x: 1 })],
       'args[0][0]: holes in an array cannot be sent',
-    ], // oxlint-disable-line no-sparse-arrays -- it is the case
+    ],
     [
       'a property beside the items',
       ['abc'.match(/b/)],

@@ -22,7 +22,7 @@ async function read(stream: ReadableStream<Uint8Array>, limit = LIMIT): Promise<
 
 /** Cut at the given places, which may be equal (empty chunks). */
 function cut(bytes: Uint8Array, places: number[]): Uint8Array[] {
-  const ends = [...places.map((place) => place % (bytes.length + 1)).sort((a, b) => a - b), bytes.length]
+  const ends = [...places.map((place) => place % (bytes.length + 1)).toSorted((a, b) => a - b), bytes.length]
   return ends.map((end, i) => bytes.slice(i === 0 ? 0 : ends[i - 1], end))
 }
 

@@ -1,4 +1,4 @@
-import { decode, encode } from '@msgpack/msgpack'
+import { encode } from '@msgpack/msgpack'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { CallplaneError } from '../../src/protocol/errors.ts'

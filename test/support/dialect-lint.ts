@@ -63,7 +63,7 @@ const CHECKS = {
 
   'custom-type': (root) => [
     ...bannedKind(root, 'custom-type'),
-    ...typeNames(root).filter((name) => /range$/.test(name)),
+    ...typeNames(root).filter((name) => name.endsWith('range')),
   ],
 
   procedural: (root) => bannedKind(root, 'procedural'),

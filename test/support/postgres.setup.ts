@@ -1,7 +1,7 @@
 // For vitest's globalSetup: one Postgres for the whole run, started when the first test asks for a database.
 import { createServer } from 'node:http'
-import { type AddressInfo } from 'node:net'
-import { type TestProject } from 'vitest/node'
+import type { AddressInfo } from 'node:net'
+import type { TestProject } from 'vitest/node'
 import { startPostgres, type TestPostgres } from './postgres.ts'
 
 declare module 'vitest' {

@@ -21,7 +21,7 @@ export async function post(plane: TestPlane, path: string, body: object, key: st
 }
 
 /** Posts bytes as they are. */
-export async function send(plane: TestPlane, path: string, body: Uint8Array, key: string = plane.key): Promise<Reply> {
+async function send(plane: TestPlane, path: string, body: Uint8Array, key: string = plane.key): Promise<Reply> {
   const response = await plane.app.request(path, {
     method: 'POST',
     headers: { authorization: `Bearer ${key}`, 'content-type': 'application/msgpack', accept: 'application/msgpack' },
@@ -70,7 +70,7 @@ export interface PollReply {
   jobs: ClaimedJob[]
 }
 
-export const RUNNER = '11111111-1111-4111-8111-111111111111'
+const RUNNER = '11111111-1111-4111-8111-111111111111'
 
 /** One poll of a runner. */
 export async function pollOnce(plane: TestPlane, options: PollOptions = {}): Promise<PollReply> {

@@ -1,0 +1,29 @@
+// For the tests in workerd: Neon's SQL over HTTP in front of an embedded database, outside of workerd.
+import type { TestProject } from 'vitest/node'
+import { migrate } from '../../src/db/migrate.ts'
+import { readSchema } from '../../src/db/migrations.node.ts'
+import { startNeonEndpoint } from '../../src/db/neon-endpoint.node.ts'
+import { openEmbedded } from '../../src/db/pglite.node.ts'
+import { newKey } from '../../src/protocol/keys.ts'
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** What the Worker under test is bound to. */
+    worker: { DATABASE_URL: string; NEON_FETCH_ENDPOINT: string; CALLPLANE_ADMIN_KEY: string }
+  }
+}
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const { sql, engine, close } = await openEmbedded(null)
+  await migrate(sql, readSchema())
+  const endpoint = await startNeonEndpoint({ backend: engine })
+  project.provide('worker', {
+    DATABASE_URL: endpoint.connectionString,
+    NEON_FETCH_ENDPOINT: endpoint.url,
+    CALLPLANE_ADMIN_KEY: newKey().key,
+  })
+  return async () => {
+    await endpoint.close()
+    await close()
+  }
+}

@@ -1,0 +1,12 @@
+// What tests inside workerd import beside the Worker's own: its bindings, the Worker itself, and the runner's tools.
+declare module 'cloudflare:workers' {
+  import type { DurableObjectNamespace } from '@cloudflare/workers-types'
+  import type { BellObject } from '../../src/bell/durable-object.workerd.ts'
+  export const env: { CALLPLANE_ADMIN_KEY: string; BELL: DurableObjectNamespace<BellObject> }
+  export const exports: { default: { fetch(request: Request): Promise<Response> } }
+}
+
+declare module 'cloudflare:test' {
+  /** Drops the object's memory; its hibernating sockets stay. */
+  export function evictDurableObject(stub: object): Promise<void>
+}
