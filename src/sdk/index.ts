@@ -1,0 +1,12 @@
+// The door of the SDK: everything that users import from 'callplane'.
+export { CallplaneError, NonRetryableError, type ErrorCode } from '../protocol/errors.ts'
+export type { JobState } from '../protocol/job.ts'
+export type { RetryPolicy } from '../protocol/policy.ts'
+export type { Call, CallStatus } from './call.ts'
+export { currentCall, type CurrentCall } from './current-call.ts'
+export { define, type DefineOptions } from './define.ts'
+export type { AnyFunction, Functions } from './functions.ts'
+export { Callplane, type CallplaneOptions } from './plane.ts'
+export type { Service, ServiceOptions } from './service.ts'
+export type { StandardSchema } from './standard-schema.ts'
+export type { AnyService, CallOptions, Client, RemoteFunction } from './types.ts'
