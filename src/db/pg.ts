@@ -4,6 +4,7 @@ import {
   CLOSED,
   decodeRows,
   encodeParam,
+  isOutcomeUnknown,
   keepText,
   NO_CONNECTION,
   SqlError,
@@ -65,15 +66,14 @@ function encodeForPg(param: SqlParam): string | Uint8Array | null {
 
 async function checkOut(pool: Pool): Promise<PoolClient> {
   if (pool.ending) throw new SqlError('the connection pool is closed', CLOSED)
+  const isTimeoutSent = pool.options.statement_timeout !== false
   try {
     return await pool.connect()
   } catch (error) {
-    if (!isStartupRefused(error) || pool.options.statement_timeout === false) throw connectError(error)
+    if (!isStartupRefused(error) || !isTimeoutSent) throw connectError(error)
     // A pooler between us and the server that takes no settings (PgBouncer): our own timer has to do.
     pool.options.statement_timeout = false
-    return pool.connect().catch((again: unknown) => {
-      throw connectError(again)
-    })
+    return checkOut(pool)
   }
 }
 
@@ -90,10 +90,10 @@ async function openClient(address: ClientConfig): Promise<Client> {
   }
 }
 
-// Nothing was sent yet, so the outcome is known: nothing happened.
+// No statement was sent yet, so the outcome is known, whatever ended the attempt: none has run.
 function connectError(cause: unknown): SqlError {
   const error = sqlError(cause)
-  return error.code === null ? new SqlError(error.message, NO_CONNECTION, { cause }) : error
+  return isOutcomeUnknown(error) ? new SqlError(error.message, NO_CONNECTION, { cause }) : error
 }
 
 interface Answer {

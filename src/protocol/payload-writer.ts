@@ -263,9 +263,8 @@ export class PayloadWriter extends MsgpackWriter {
 /** A Map, Date … with properties beside its content would arrive without them. */
 function checkBare<T extends object>(value: T): T {
   const [extra] = Object.keys(value)
-  if (extra !== undefined)
-    throw new Refusal(`its property ${JSON.stringify(extra.slice(0, 80))} cannot be sent, only its content`)
-  return value
+  if (extra === undefined) return value
+  throw new Refusal(`its property ${JSON.stringify(extra.slice(0, 80))} cannot be sent, only its content`)
 }
 
 function float64(value: number): Uint8Array {

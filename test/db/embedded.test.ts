@@ -97,7 +97,7 @@ describe('a folder', () => {
     writeFileSync(join(dir, 'thesis.txt'), 'the only copy')
     await expect(openEmbedded(dir)).rejects.toThrow('something else')
     expect(existsSync(join(dir, 'thesis.txt'))).toBe(true)
-    lockFolder(dir).release()
+    expect(() => lockFolder(dir).release()).not.toThrow()
   })
 })
 
@@ -125,7 +125,7 @@ describe('the lock of a process that was killed', () => {
     // What a pid that was given out again looks like: the holder that is written down lives.
     const holder = { pid: process.pid, host: 'here', since: new Date(0).toISOString() }
     writeFileSync(`${dir}.holder`, JSON.stringify(holder))
-    lockFolder(dir).release()
+    expect(() => lockFolder(dir).release()).not.toThrow()
   })
 
   test('is held although its process has not said yet who it is', async () => {

@@ -142,6 +142,9 @@ describe('checkSchema', () => {
     })
     await sql('create schema callplane')
     await expect(checkSchema(sql)).rejects.toThrow('at version 0')
+    // CockroachDB may miss the schema first.
+    const cockroach: Sql = () => Promise.reject(new SqlError('unknown schema "callplane"', '3F000'))
+    await expect(checkSchema(cockroach)).rejects.toThrow('at version 0')
   })
 
   test('says what to do about a newer one', async () => {

@@ -1,4 +1,5 @@
 // The unmodified Neon driver in front of our endpoint: faults on the way, and who may ask at all.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { neon, neonConfig, type NeonQueryFunction } from '@neondatabase/serverless'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { Pool } from 'pg'
@@ -7,6 +8,7 @@ import { startNeonEndpoint, type Endpoint, type EndpointOptions, type Fault } fr
 import { openEmbedded, type EmbeddedDatabase } from '../../src/db/pglite.node.ts'
 import { isOutcomeUnknown, SqlError, withRetry, type Sql } from '../../src/db/sql.ts'
 import { freshDatabase } from '../support/fresh-database.ts'
+import { breakable } from '../support/tcp.ts'
 
 let embedded: EmbeddedDatabase
 beforeAll(async () => {
@@ -85,6 +87,19 @@ test('a session that Postgres ends is an error with its code, and the endpoint g
   await expect.poll(isAsleep).toBe(true)
   await sql('select pg_terminate_backend($1::int4)', [row?.pid ?? 0])
   expect(await sleeping).toMatchObject({ name: 'SqlError', code: '57P01' })
+  expect(await sql('select 1 as one')).toStrictEqual([{ one: 1 }])
+})
+
+test('a connection to Postgres that breaks under a statement leaves its outcome unknown, and the endpoint goes on', async () => {
+  const { url, breakAll } = await breakable(await freshDatabase())
+  const pool = new Pool({ connectionString: url })
+  onTestFinished(() => pool.end())
+  const { sql } = await setup({ backend: pool })
+  const sleeping = sql('select pg_sleep(20)').catch((error: unknown) => error)
+  await expect.poll(() => pool.totalCount - pool.idleCount).toBe(1)
+  await sleep(100)
+  breakAll()
+  expect(await sleeping).toMatchObject({ name: 'SqlError', code: null })
   expect(await sql('select 1 as one')).toStrictEqual([{ one: 1 }])
 })
 

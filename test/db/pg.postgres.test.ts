@@ -1,24 +1,17 @@
 // What pg's pool does when the server, the network or a pooler does not play along.
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { pgSql, type PgDatabase, type PgOptions } from '../../src/db/pg.ts'
 import { isOutcomeUnknown, SqlError } from '../../src/db/sql.ts'
 import { freshDatabase } from '../support/fresh-database.ts'
+import { breakable, serveTcp } from '../support/tcp.ts'
 
 async function setup(options: Partial<PgOptions> = {}): Promise<PgDatabase & { url: string }> {
   const url = options.connectionString ?? (await freshDatabase())
   const database = pgSql({ max: 1, ...options, connectionString: url })
   onTestFinished(() => database.close().catch(() => {}))
   return { ...database, url }
-}
-
-/** A server on a free port that hands each connection to `onConnection`. */
-async function serve(onConnection: (socket: Socket) => void): Promise<number> {
-  const server = createServer(onConnection)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => void server.close())
-  return (server.address() as AddressInfo).port // It listens on TCP.
 }
 
 async function failure(promise: Promise<unknown>): Promise<SqlError> {
@@ -106,23 +99,12 @@ test('an idle session ended by the server goes unnoticed', async () => {
 })
 
 test('a connection that breaks under a statement leaves its outcome unknown', async () => {
-  const url = new URL(await freshDatabase())
-  const target = Number(url.port)
-  const proxies: Socket[] = []
-  const port = await serve((socket) => {
-    proxies.push(socket)
-    socket
-      .on('error', () => {})
-      .pipe(connect(target, '127.0.0.1'))
-      .on('error', () => {})
-      .pipe(socket)
-  })
-  url.port = String(port)
-  const { sql } = await setup({ connectionString: url.href })
+  const { url, breakAll } = await breakable(await freshDatabase())
+  const { sql } = await setup({ connectionString: url })
   await sql('select 1')
   const sleeping = failure(sql('select pg_sleep(20)'))
   await sleep(100)
-  proxies[0]?.resetAndDestroy()
+  breakAll()
   const error = await sleeping
   expect([error.code, isOutcomeUnknown(error)]).toStrictEqual([null, true])
   expect(await sql('select 1 as one')).toStrictEqual([{ one: 1 }])
@@ -144,7 +126,7 @@ test('a wrong password and a missing database keep their SQLSTATE', async () => 
 })
 
 test('a server that accepts and says nothing is given up after the connect timeout', async () => {
-  const port = await serve((socket) => void socket.on('error', () => {}).resume())
+  const port = await serveTcp((socket) => void socket.resume())
   const { sql } = await setup({ connectionString: `postgresql://u:p@127.0.0.1:${port}/db`, connectTimeoutMs: 200 })
   expect((await failure(sql('select 1'))).code).toBe('08001')
 })
@@ -161,28 +143,39 @@ test('the server ends a statement after the statement timeout', async () => {
   expect((await failure(sql('select pg_sleep(20)'))).code).toBe('57014')
 })
 
-/** PgBouncer, as far as it refuses settings at the start: FATAL 08P01. */
-async function servePooler(target: number): Promise<number> {
-  const fields = ['SFATAL', 'VFATAL', 'C08P01', 'Munsupported startup parameter: statement_timeout', '']
-  const text = Buffer.from(`${fields.join('\0')}\0`)
+/** PgBouncer, as far as it ends a connection at the start with FATAL 08P01, when `isRefused` finds it should. */
+function servePooler(target: number, message: string, isRefused: (startup: Buffer) => boolean): Promise<number> {
+  const text = Buffer.from(`SFATAL\0VFATAL\0C08P01\0M${message}\0\0`)
   const refusal = Buffer.concat([Buffer.from('E'), Buffer.from([0, 0, 0, text.length + 4]), text])
-  return serve((socket) => {
-    socket
-      .on('error', () => {})
-      .once('data', (startup: Buffer) => {
-        if (startup.includes('statement_timeout')) return void socket.end(refusal)
-        const server = connect(target, '127.0.0.1').on('error', () => {})
-        server.write(startup)
-        socket.pipe(server).pipe(socket)
-      })
+  return serveTcp((socket) => {
+    socket.once('data', (startup: Buffer) => {
+      if (isRefused(startup)) return void socket.end(refusal)
+      const server = connect(target, '127.0.0.1').on('error', () => {})
+      server.write(startup)
+      socket.pipe(server).pipe(socket)
+    })
   })
 }
 
-test('a pooler that takes no settings at the start is used without them', async () => {
+test('a pooler that takes no settings at the start is used without them, also by statements that met it at once', async () => {
   const url = new URL(await freshDatabase())
-  url.port = String(await servePooler(Number(url.port)))
-  const { sql } = await setup({ connectionString: url.href })
-  expect(await sql('show statement_timeout')).toStrictEqual([{ statement_timeout: '0' }])
+  const message = 'unsupported startup parameter: statement_timeout'
+  const port = await servePooler(Number(url.port), message, (startup) => startup.includes('statement_timeout'))
+  url.port = String(port)
+  const { sql } = await setup({ connectionString: url.href, max: 5 })
+  const rows = await Promise.all(Array.from({ length: 5 }, () => sql('show statement_timeout')))
+  expect(rows.flat()).toStrictEqual(Array.from({ length: 5 }, () => ({ statement_timeout: '0' })))
+})
+
+test('a pooler that has no server to give is an error of its own: nothing was sent', async () => {
+  const port = await servePooler(0, 'server login has been failing', () => true)
+  const { sql } = await setup({ connectionString: `postgresql://u:p@127.0.0.1:${port}/db` })
+  const error = await failure(sql('select 1'))
+  expect([error.code, error.message, isOutcomeUnknown(error)]).toStrictEqual([
+    '08001',
+    'server login has been failing',
+    false,
+  ])
 })
 
 test('the connection to LISTEN on is outside the pool and hears what is notified', async () => {

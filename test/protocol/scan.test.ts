@@ -83,6 +83,7 @@ describe('what is refused, and where', () => {
       'a container claims 4 values, 3 bytes are left (at byte 0)',
     ],
     ['a map key that is a number', bytes(0x81, 1, 1), 'a map key is not a string (at byte 1)'],
+    ['a map key after a container', bytes(0x82, 0xa1, 'a', 0x91, 1, 1, 1), 'a map key is not a string (at byte 5)'],
     ['a map key that is binary', bytes(0x81, 0xc4, 1, 0x61, 1), 'a map key is not a string (at byte 1)'],
     ['a map key that is missing', bytes(0x81, 0xa1), 'a container claims 2 values, 1 bytes are left (at byte 0)'],
     ['__proto__ in a long header', bytes(0x81, 0xd9, 9, '__proto__', 1), 'a map has the key __proto__ (at byte 3)'],
@@ -94,6 +95,22 @@ describe('what is refused, and where', () => {
     ['an extension', bytes(0xd4, 7, 0), 'the extension type 0x7 is not known (at byte 1)'],
   ])('%s', (_, document, message) => {
     expect(refusalOf(document)).toBe(`The bytes are not msgpack that is accepted here: ${message}.`)
+  })
+
+  test.each([
+    [0xd4, 1],
+    [0xd5, 2],
+    [0xd6, 4],
+    [0xd7, 8],
+    [0xd8, 16],
+    [0xc7, 5, 5],
+    [0xc8, 5, 0, 5],
+    [0xc9, 5, 0, 0, 0, 5],
+  ])('an extension of the opcode %i has all its bytes and not one more', (op, size, ...length) => {
+    const whole = [op, ...length, 7, ...Array(size).fill(0)]
+    expect(refusalOf(bytes(whole), new Set([7]))).toBe('accepted')
+    expect(refusalOf(bytes(whole.slice(0, -1)), new Set([7]))).toMatch(/a value claims/)
+    expect(refusalOf(bytes(whole, 0), new Set([7]))).toMatch(/1 bytes follow/)
   })
 
   test('an extension that is allowed, and no other', () => {
