@@ -18,7 +18,7 @@ export interface FolderLock {
 }
 
 /** Another process has the folder open. */
-export class FolderInUseError extends Error {
+class FolderInUseError extends Error {
   override readonly name = 'FolderInUseError'
 }
 

@@ -56,7 +56,7 @@ function isNode(value: unknown): value is SqlNode {
   return isObject(value) && typeof value['type'] === 'string'
 }
 
-export function childrenOf(node: SqlNode): SqlNode[] {
+function childrenOf(node: SqlNode): SqlNode[] {
   return Object.values(node).flat().filter(isNode)
 }
 
