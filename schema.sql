@@ -156,8 +156,8 @@ create table if not exists callplane.jobs (
 create index if not exists jobs_pending on callplane.jobs (namespace, service, priority desc, run_at, id)
 where state = 'pending';
 
--- The sweep: leases that ran out. timeout_at needs no index, since no lease outlives it.
-create index if not exists jobs_leased on callplane.jobs (namespace, lease_expires_at)
+-- The sweep, which knows no namespace: leases that ran out. timeout_at needs no index, since no lease outlives it.
+create index if not exists jobs_leased on callplane.jobs (lease_expires_at, namespace)
 where state = 'running';
 
 -- A claim repeated with the same id: what it holds.
@@ -165,7 +165,7 @@ create index if not exists jobs_claimed on callplane.jobs (namespace, runner_id,
 where state = 'running';
 
 -- The sweep: deadlines that passed.
-create index if not exists jobs_with_a_deadline on callplane.jobs (namespace, deadline_at)
+create index if not exists jobs_with_a_deadline on callplane.jobs (deadline_at, namespace)
 where deadline_at is not null and state in ('pending', 'running');
 
 -- Attempts that have ended. The running one is in its job's row: one row written less per call, and its token is

@@ -1,5 +1,6 @@
 // A runner takes jobs: pending → running. The only place where a token is made, a fence raised and an attempt counted.
 import type { Sql } from '../db/sql.ts'
+import { MAX_CLAIM } from '../protocol/limits.ts'
 import { FIRST_LEASE_MS } from '../protocol/policy.ts'
 import type { ClaimedJob } from '../protocol/runners.ts'
 
@@ -15,6 +16,12 @@ export interface RunnerRef {
   id: string
 }
 
+export interface Claimed {
+  jobs: ClaimedJob[]
+  /** Services that have more due jobs than this claim could take. */
+  leftOver: string[]
+}
+
 type ClaimedRow = {
   id: string
   service: string
@@ -28,20 +35,22 @@ type ClaimedRow = {
   timeout_left_ms: number | null
   retry_on: string[] | null
   parent_id: string | null
+  left_over: string[] | null
 }
 
 /**
  * pending → running, for due jobs of the runner's functions, by priority, then time; or, where the claim holds jobs
- * already, those again: its first answer was lost. Nothing due is `[]`. `maxBytes` bounds the arguments handed out; the
+ * already, those again: its first answer was lost. Nothing due is no jobs. `maxBytes` bounds the arguments handed out; the
  * first job goes out whatever its size.
  */
 export async function claimJobs(
   sql: Sql,
   runner: RunnerRef,
   { claimId, services, maxBytes }: { claimId: string; services: readonly Capacity[]; maxBytes: number },
-): Promise<ClaimedJob[]> {
+): Promise<Claimed> {
   // Rows locked by another claim are skipped, and the outer guard decides: without both, two claims share jobs.
-  // A row that is locked here but does not fit is let go when the statement ends.
+  // A row that is locked here but does not fit is let go when the statement ends. Meanwhile others passed over it: its
+  // service is told, so that somebody looks again. One more row than fits tells whether there are any left.
   // The || '' in the guard hides it from the planner, which would walk every pending job by the partial index rather
   // than look up a few ids, as long as a new table has no statistics: 180 ms instead of 1. The other transitions too.
   const rows = await sql<ClaimedRow>(
@@ -52,6 +61,7 @@ export async function claimJobs(
     ), held as (
       select id from callplane.jobs
       where namespace = $1 and state = 'running' and runner_id = $2::uuid and claim_id = $3::uuid
+        and service in (select service from asked)
     ), due as (
       select j.*, asked.capacity
       from asked cross join lateral (
@@ -61,14 +71,21 @@ export async function claimJobs(
           and (deadline_at is null or deadline_at > now())
           and asked.functions ? function and not exists (select 1 from held)
         order by priority desc, run_at, id
-        limit $7::int8
+        limit asked.capacity + 1
         for update skip locked
       ) j
-    ), placed as (
-      select id, capacity, row_number() over (partition by service order by priority desc, run_at, id) as place,
-        row_number() over everything as overall, sum(bytes) over everything as total_bytes
-      from due
-      window everything as (order by priority desc, run_at, id rows between unbounded preceding and current row)
+    ), within_capacity as (
+      select * from (
+        select *, row_number() over (partition by service order by priority desc, run_at, id) as place from due
+      ) placed
+      where place <= capacity
+    ), fitting as (
+      select id from (
+        select id, row_number() over in_order as overall, sum(bytes) over in_order as total_bytes
+        from within_capacity
+        window in_order as (order by priority desc, run_at, id rows between unbounded preceding and current row)
+      ) measured
+      where overall <= $7::int8 and (total_bytes <= $8::int8 or overall = 1)
     ), claimed as (
       update callplane.jobs j
       set state = 'running', attempt = j.attempt + 1, fence = j.fence + 1, lease_token = gen_random_uuid(),
@@ -76,9 +93,8 @@ export async function claimJobs(
         timeout_at = now() + j.timeout_ms * interval '1 millisecond',
         lease_expires_at = least(now() + least(j.lease_ms, $9::int8) * interval '1 millisecond',
           now() + j.timeout_ms * interval '1 millisecond')
-      from placed p
-      where p.place <= p.capacity and p.overall <= $7::int8 and (p.total_bytes <= $8::int8 or p.overall = 1)
-        and j.namespace = $1 and j.id = p.id and j.state || '' = 'pending'
+      from fitting f
+      where j.namespace = $1 and j.id = f.id and j.state || '' = 'pending'
       returning j.*
     ), answer as (
       select * from claimed
@@ -88,7 +104,8 @@ export async function claimJobs(
     select id, service, function, args, lease_token as token, attempt, max_attempts, fence, parent_id,
       (extract(epoch from lease_expires_at - now()) * 1000)::int8 as lease_left_ms,
       (extract(epoch from timeout_at - now()) * 1000)::int8 as timeout_left_ms,
-      retry -> 'on' as retry_on
+      retry -> 'on' as retry_on,
+      (select array_agg(distinct due.service) from due where due.id not in (select id from claimed)) as left_over
     from answer
     order by priority desc, run_at, id`,
     [
@@ -98,12 +115,12 @@ export async function claimJobs(
       services.map((service) => service.name),
       services.map((service) => JSON.stringify(service.functions)),
       services.map((service) => service.capacity),
-      services.reduce((sum, service) => sum + service.capacity, 0),
+      MAX_CLAIM,
       maxBytes,
       FIRST_LEASE_MS,
     ],
   )
-  return rows.map(toClaimedJob)
+  return { jobs: rows.map(toClaimedJob), leftOver: rows[0]?.left_over ?? [] }
 }
 
 function toClaimedJob(row: ClaimedRow): ClaimedJob {

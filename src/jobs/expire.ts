@@ -5,7 +5,7 @@ import type { Moved } from './moved.ts'
 /** pending or running → failed (`expired`), for calls whose deadline has passed; at most `limit` at once. */
 export async function expireJobs(sql: Sql, { limit }: { limit: number }): Promise<Moved[]> {
   return sql<Moved>(
-    /* sql */ `
+    /* sql all namespaces */ `
     with overdue as (
       select j.namespace, j.id, j.state, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at,
         'the deadline of the call passed ' || case when j.state = 'running' then 'while attempt ' || j.attempt || ' ran'

@@ -1,5 +1,6 @@
 // A function threw: running → pending, to be tried again, or running → failed.
 import type { Sql } from '../db/sql.ts'
+import type { Failure } from '../protocol/job.ts'
 import { leaseLost, settle, type LeaseRef, type Verdict } from './lease.ts'
 
 export interface FailureReport extends LeaseRef {
@@ -13,6 +14,7 @@ type FailedRow = {
   id: string
   token: string
   state: 'pending' | 'failed' | null
+  failure: Failure | null
   outcome: string | null
   current: string
   service: string
@@ -21,7 +23,8 @@ type FailedRow = {
 
 /**
  * running → pending (after the backoff, while the policy covers throws and attempts remain) or running → failed, for the
- * holders of the leases only. Repeats and lost leases are answered as in complete.ts.
+ * holders of the leases only. Repeats and lost leases are answered as in complete.ts. What is thrown after the attempt's
+ * time is over is its end by timeout, as if the sweep had come first: functions throw when their signal aborts.
  */
 export async function failJobs(sql: Sql, namespace: string, reports: readonly FailureReport[]): Promise<Verdict[]> {
   return settle(reports, async (open) => {
@@ -31,7 +34,9 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
         select * from unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bool[]) as s (id, token, error, is_retryable)
       ), held as (
         select j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at, s.error,
-          s.is_retryable and j.retry is not null and j.attempt < j.max_attempts as is_tried_again,
+          j.timeout_at is not null and j.timeout_at <= now() as is_timed_out,
+          j.attempt < j.max_attempts and j.retry is not null and case
+            when j.timeout_at <= now() then j.retry -> 'on' ? 'timeout' else s.is_retryable end as is_tried_again,
           least((j.retry ->> 'maxMs')::float8,
             (j.retry ->> 'initialMs')::float8 * power((j.retry ->> 'factor')::float8, least(j.attempt - 1, 100)))
             * case when (j.retry ->> 'isJittered')::bool then random() else 1 end as backoff_ms
@@ -40,23 +45,30 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
         where j.state || '' = 'running' and j.lease_token = s.token
         order by j.id
         for update of j
+      ), told as (
+        select *, case when is_timed_out then 'timed_out' else 'threw' end as outcome,
+          case when is_timed_out then null else error end as thrown,
+          case when is_timed_out then 'attempt ' || attempt || ' ran longer than its timeout' end as message
+        from held
       ), ended as (
         update callplane.jobs j
         set state = case when h.is_tried_again then 'pending' else 'failed' end,
           run_at = case when h.is_tried_again then now() + h.backoff_ms * interval '1 millisecond' else j.run_at end,
           finished_at = case when h.is_tried_again then null else now() end,
-          failure = case when h.is_tried_again then null else 'threw' end,
-          error = case when h.is_tried_again then null else h.error end,
+          failure = case when h.is_tried_again then null else h.outcome end,
+          error = case when h.is_tried_again then null else h.thrown end,
+          message = case when h.is_tried_again then null else h.message end,
           lease_token = null, lease_expires_at = null, claim_id = null
-        from held h
+        from told h
         where j.namespace = $1 and j.id = h.id and j.state || '' = 'running' and j.lease_token = h.lease_token
-        returning j.id, j.state, j.run_at
+        returning j.id, j.state, j.run_at, j.failure
       ), kept as (
-        insert into callplane.attempts (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, error)
-        select $1, h.id, h.fence, h.attempt, h.lease_token, h.runner_id, h.started_at, 'threw', h.error
-        from held h join ended e on e.id = h.id
+        insert into callplane.attempts
+          (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, error, message)
+        select $1, h.id, h.fence, h.attempt, h.lease_token, h.runner_id, h.started_at, h.outcome, h.thrown, h.message
+        from told h join ended e on e.id = h.id
       )
-      select s.id, s.token, e.state, a.outcome, j.state as current, j.service,
+      select s.id, s.token, e.state, e.failure, a.outcome, j.state as current, j.service,
         (extract(epoch from coalesce(e.run_at, j.run_at) - now()) * 1000)::int8 as due_in_ms
       from sent s
       left join held h on h.id = s.id and h.lease_token = s.token
@@ -76,10 +88,11 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
   })
 }
 
-function verdictOf({ id, state, outcome, current, service, due_in_ms: dueInMs }: FailedRow): Verdict {
+function verdictOf({ id, state, failure, outcome, current, service, due_in_ms: dueInMs }: FailedRow): Verdict {
   if (state === null && outcome !== 'threw') return { id, error: leaseLost(id) }
   const isFirst = state !== null
   // A repeat hears of the job as it stands: it may have been tried again since.
   const now = state ?? (current === 'failed' ? 'failed' : 'pending')
-  return now === 'pending' ? { id, state: now, isFirst, service, dueInMs } : { id, state: now, isFirst }
+  if (now === 'pending') return { id, state: now, isFirst, service, dueInMs }
+  return { id, state: now, isFirst, isTimedOut: failure === 'timed_out' }
 }

@@ -25,20 +25,37 @@ function outcomeOf(row: EndColumns): CallOutcome | null {
   return { ended: row.failure, message: row.message ?? row.failure }
 }
 
-/** For each id that exists, its outcome, or null while it has none. An id that is absent from the map is unknown. */
+export interface Outcomes {
+  /** For each id that the reader can see, its outcome, or null while it has none. */
+  found: Map<string, CallOutcome | null>
+  /** There are more outcomes than `maxBytes`: ask again for the ids that have none here. */
+  isCut: boolean
+}
+
+/** How calls ended. `maxBytes` bounds the payloads of one answer; the first is there whatever its size. */
 export async function findOutcomes(
   sql: Sql,
   { namespace, services }: Reach,
   ids: readonly string[],
-): Promise<Map<string, CallOutcome | null>> {
-  const rows = await sql<EndColumns & { id: string }>(
+  { maxBytes }: { maxBytes: number },
+): Promise<Outcomes> {
+  const rows = await sql<EndColumns & { id: string; is_cut: boolean }>(
     /* sql */ `
-    select id, state, failure, result, error, message
-    from callplane.jobs
-    where namespace = $1 and id = any($2::uuid[]) and ($3::text[] is null or service = any($3::text[]))`,
-    [namespace, ids, services],
+    select id, state, failure, message, is_cut,
+      case when is_cut then null else result end as result, case when is_cut then null else error end as error
+    from (
+      select *, overall > 1 and total_bytes > $4::int8 and coalesce(result, error) is not null as is_cut
+      from (
+        select id, state, failure, message, result, error, row_number() over in_order as overall,
+          sum(coalesce(octet_length(result), octet_length(error), 0)) over in_order as total_bytes
+        from callplane.jobs
+        where namespace = $1 and id = any($2::uuid[]) and ($3::text[] is null or service = any($3::text[]))
+        window in_order as (order by id rows between unbounded preceding and current row)
+      ) measured
+    ) cut`,
+    [namespace, ids, services, maxBytes],
   )
-  return new Map(rows.map((row) => [row.id, outcomeOf(row)]))
+  return { found: new Map(rows.map((row) => [row.id, outcomeOf(row)])), isCut: rows.some((row) => row.is_cut) }
 }
 
 /** One attempt of a job: those that ended from their rows, the running one from the job's. */
@@ -102,6 +119,9 @@ type AttemptRow = {
   message: string | null
 }
 
+/** Errors of attempts that are shown with a job: the newest, up to so much. */
+const MAX_ATTEMPT_ERROR_BYTES = 4 * 1024 * 1024
+
 /** Everything about one job, or null where the reader can see none by this id. */
 export async function findJob(sql: Sql, { namespace, services }: Reach, id: string): Promise<JobRecord | null> {
   const [job] = await sql<JobRow>(
@@ -123,13 +143,14 @@ export async function findJob(sql: Sql, { namespace, services }: Reach, id: stri
   if (job === undefined) return null
   const ended = await sql<AttemptRow>(
     /* sql */ `
-    select attempt, fence, runner_id, outcome, error, message,
+    select attempt, fence, runner_id, outcome, message,
+      case when sum(octet_length(error)) over (order by fence desc) <= $3::int8 then error end as error,
       (extract(epoch from started_at) * 1000)::int8 as started_at_ms,
       (extract(epoch from ended_at) * 1000)::int8 as ended_at_ms
     from callplane.attempts
     where namespace = $1 and job_id = $2::uuid
     order by fence`,
-    [namespace, id],
+    [namespace, id, MAX_ATTEMPT_ERROR_BYTES],
   )
   return {
     id: job.id,

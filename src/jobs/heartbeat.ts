@@ -20,6 +20,7 @@ export async function heartbeatJobs(
       progress = coalesce(s.progress, j.progress)
     from unnest($2::uuid[], $3::uuid[], $4::bytea[]) as s (id, token, progress)
     where j.namespace = $1 and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
+      and (j.timeout_at is null or j.timeout_at > now())
     returning s.token`,
     [
       namespace,

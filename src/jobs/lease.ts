@@ -12,7 +12,8 @@ export interface LeaseRef {
  * `lease_lost`. `isFirst` is false for the same report sent again.
  */
 export type Verdict =
-  | { id: string; state: 'succeeded' | 'failed'; isFirst: boolean }
+  | { id: string; state: 'succeeded'; isFirst: boolean }
+  | { id: string; state: 'failed'; isFirst: boolean; isTimedOut: boolean }
   | { id: string; state: 'pending'; isFirst: boolean; service: string; dueInMs: number }
   | { id: string; error: CallplaneError }
 

@@ -9,7 +9,7 @@ import type { Moved } from './moved.ts'
  */
 export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): Promise<Moved[]> {
   return sql<Moved>(
-    /* sql */ `
+    /* sql all namespaces */ `
     with overdue as (
       select j.namespace, j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at,
         case when j.timeout_at <= now() then 'timed_out' else 'stalled' end as outcome,

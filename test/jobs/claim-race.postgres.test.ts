@@ -42,7 +42,7 @@ async function claimAll(sql: Sql, namespace: string): Promise<Map<string, number
   const poll = async () => {
     const runner = { namespace, id: crypto.randomUUID() }
     for (let empty = 0; empty < 3;) {
-      const jobs = await claimJobs(sql, runner, {
+      const { jobs } = await claimJobs(sql, runner, {
         claimId: crypto.randomUUID(),
         services: [{ name: 's', functions: ['f'], capacity: 10 }],
         maxBytes: 1e6,
@@ -82,7 +82,7 @@ test('a report sent three times at once changes the state once and gets three eq
   await enqueue('reports', 300)
   const runner = { namespace: 'reports', id: crypto.randomUUID() }
   const services = [{ name: 's', functions: ['f'], capacity: 300 }]
-  const jobs = await claimJobs(database.sql, runner, { claimId: crypto.randomUUID(), services, maxBytes: 1e6 })
+  const { jobs } = await claimJobs(database.sql, runner, { claimId: crypto.randomUUID(), services, maxBytes: 1e6 })
   const reports = jobs.map(({ id, token }) => ({ id, token, result: new Uint8Array([1]) }))
   const send = (report: (typeof reports)[number]) => completeJobs(database.sql, 'reports', [report])
   for (const report of reports) {

@@ -6,7 +6,7 @@ import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { failJobs } from '../../src/jobs/fail.ts'
-import { findJob } from '../../src/jobs/find.ts'
+import { findJob, findOutcomes } from '../../src/jobs/find.ts'
 import { heartbeatJobs } from '../../src/jobs/heartbeat.ts'
 import { sweep } from '../../src/jobs/sweep.ts'
 import type { CallRequest } from '../../src/protocol/calls.ts'
@@ -31,8 +31,10 @@ function aCall(options: Partial<CallRequest> = {}): CallRequest {
   return { id: newCallId(), service: 's', function: 'f', args, argsDigest: new Uint8Array(32), ...options }
 }
 
-const claim = (claimId: string = crypto.randomUUID()) =>
-  claimJobs(sql, runner, { claimId, services: [{ name: 's', functions: ['f'], capacity: 10 }], maxBytes: 1e6 })
+async function claim(claimId: string = crypto.randomUUID()) {
+  const services = [{ name: 's', functions: ['f'], capacity: 10 }]
+  return (await claimJobs(sql, runner, { claimId, services, maxBytes: 1e6 })).jobs
+}
 
 const age = (column: 'lease_expires_at' | 'timeout_at' | 'deadline_at' | 'run_at', id: string) =>
   sql(
@@ -40,6 +42,10 @@ const age = (column: 'lease_expires_at' | 'timeout_at' | 'deadline_at' | 'run_at
     where namespace = $1 and id = $2::uuid and (state = 'running' or '${column}' in ('deadline_at', 'run_at'))`,
     [namespace, id],
   )
+
+async function sweepAll(): Promise<void> {
+  for await (const _ of sweep(sql));
+}
 
 const NO_TOKEN = '99999999-9999-4999-8999-999999999999'
 const failure = (id: string, token: string, isRetryable = true) => ({
@@ -90,16 +96,16 @@ const VERBS: Record<Verb, (call: CallRequest, token: string) => Promise<unknown>
   cancel: ({ id }) => cancelJobs(sql, { namespace, services: null }, [id], 'no'),
   'lease runs out': async ({ id }) => {
     await age('lease_expires_at', id)
-    await sweep(sql)
+    await sweepAll()
   },
   'timeout passes': async ({ id }) => {
     await age('timeout_at', id)
     await age('lease_expires_at', id)
-    await sweep(sql)
+    await sweepAll()
   },
   'deadline passes': async ({ id }) => {
     await age('deadline_at', id)
-    await sweep(sql)
+    await sweepAll()
   },
 }
 
@@ -245,12 +251,9 @@ test('a claim goes by priority, then time; takes what fits, and the first job wh
   const high = aCall({ priority: 5, args: new Uint8Array(2_000) })
   const later = aCall({ args: new Uint8Array(900), delayMs: 3_600_000 })
   await enqueueJobs(sql, namespace, [low, later, high], { retentionMs: RETENTION_MS })
-  const small = () =>
-    claimJobs(sql, runner, {
-      claimId: crypto.randomUUID(),
-      services: [{ name: 's', functions: ['f'], capacity: 10 }],
-      maxBytes: 1_000,
-    })
+  const services = [{ name: 's', functions: ['f'], capacity: 10 }]
+  const small = async () =>
+    (await claimJobs(sql, runner, { claimId: crypto.randomUUID(), services, maxBytes: 1_000 })).jobs
   expect((await small()).map(({ id }) => id)).toEqual([high.id])
   expect((await small()).map(({ id }) => id)).toEqual([low.id])
   expect(await small()).toEqual([])
@@ -263,7 +266,7 @@ test('a claim takes no more of a service than it has capacity for, and only func
     aCall({ service: 'a', function: 'other' }),
   ]
   await enqueueJobs(sql, namespace, calls, { retentionMs: RETENTION_MS })
-  const jobs = await claimJobs(sql, runner, {
+  const { jobs, leftOver } = await claimJobs(sql, runner, {
     claimId: crypto.randomUUID(),
     services: [
       { name: 'a', functions: ['f'], capacity: 5 },
@@ -273,6 +276,59 @@ test('a claim takes no more of a service than it has capacity for, and only func
   })
   expect(jobs.map(({ service }) => service).toSorted()).toEqual(['a', 'a', 'a', 'b', 'b'])
   expect(jobs.every((job) => job.function === 'f')).toBe(true)
+  expect(leftOver).toEqual(['b'])
+})
+
+test('a service with a long queue does not take the place of another in the same claim', async () => {
+  const long = Array.from({ length: 20 }, () => aCall({ service: 'long', priority: 9, args: new Uint8Array(500) }))
+  const short = Array.from({ length: 9 }, () => aCall({ service: 'short', args: new Uint8Array(10) }))
+  await enqueueJobs(sql, namespace, [...long, ...short], { retentionMs: RETENTION_MS })
+  const services = [
+    { name: 'long', functions: ['f'], capacity: 1 },
+    { name: 'short', functions: ['f'], capacity: 9 },
+  ]
+  const { jobs, leftOver } = await claimJobs(sql, runner, { claimId: crypto.randomUUID(), services, maxBytes: 1_000 })
+  expect(Map.groupBy(jobs, (job) => job.service).get('short')).toHaveLength(9)
+  expect(jobs).toHaveLength(10)
+  expect(leftOver).toEqual(['long'])
+})
+
+test('what is thrown after the time of an attempt is its timeout, by the policy for timeouts', async () => {
+  const retry = { attempts: 2, on: ['timeout'], backoff: { initialMs: 0 } }
+  const { call, token } = await jobIn('running', { timeoutMs: 60_000, retry })
+  await age('timeout_at', call.id)
+  // The runner saw its signal abort, and found no policy that covers the error.
+  const [first] = await failJobs(sql, namespace, [failure(call.id, token, false)])
+  expect(first).toMatchObject({ state: 'pending' })
+  const [again] = await claim()
+  await age('timeout_at', call.id)
+  const [last] = await failJobs(sql, namespace, [failure(call.id, again?.token ?? '', true)])
+  expect(last).toMatchObject({ state: 'failed', isTimedOut: true })
+  const job = await findJob(sql, runnerReach(), call.id)
+  expect(job).toMatchObject({ failure: 'timed_out', outcome: { ended: 'timed_out' } })
+  expect(job?.attempts.map(({ outcome }) => outcome)).toEqual(['timed_out', 'timed_out'])
+})
+
+test('a heartbeat after the time of an attempt does not renew it', async () => {
+  const { call, token } = await jobIn('running', { timeoutMs: 60_000 })
+  expect(await heartbeatJobs(sql, namespace, [{ id: call.id, token }])).toEqual([null])
+  await age('timeout_at', call.id)
+  expect(await heartbeatJobs(sql, namespace, [{ id: call.id, token }])).toMatchObject([{ code: 'lease_lost' }])
+})
+
+test('outcomes come in answers of a bounded size, the first whatever its size', async () => {
+  const calls = [aCall(), aCall(), aCall()]
+  await enqueueJobs(sql, namespace, calls, { retentionMs: RETENTION_MS })
+  const jobs = await claim()
+  const reports = jobs.map(({ id, token }) => ({ id, token, result: new Uint8Array(600) }))
+  await completeJobs(sql, namespace, reports.slice(0, 2))
+  const ids = calls.map(({ id }) => id)
+  const look = (maxBytes: number, of = ids) => findOutcomes(sql, runnerReach(), of, { maxBytes })
+  const ended = (found: Map<string, unknown>) => [...found.values()].filter((outcome) => outcome !== null).length
+  const small = await look(100)
+  expect([ended(small.found), small.isCut, small.found.size]).toEqual([1, true, 3])
+  const large = await look(10_000)
+  expect([ended(large.found), large.isCut]).toEqual([2, false])
 })
 
 test('a call copies the policy of its function, and its own options go before it', async () => {
