@@ -1,11 +1,10 @@
 // Who asks: bearer keys, looked up by their public id, compared in constant time, remembered for half a minute.
 import { createMiddleware } from 'hono/factory'
-import { findKey } from '../db/keys.ts'
+import { findKey, type StoredKey } from '../db/keys.ts'
 import type { Sql } from '../db/sql.ts'
 import { SCOPES, type Scope } from '../protocol/endpoint.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import { grant, hashSecret, parseKey, type Grant, type KeyParts } from '../protocol/keys.ts'
-import { array } from '../protocol/shape.ts'
 import type { Reach } from '../jobs/find.ts'
 import type { HttpEnv, Principal } from './context.ts'
 
@@ -15,7 +14,6 @@ const REMEMBER_MS = 30_000
 const REMEMBER_UNKNOWN_MS = 5_000
 const MAX_REMEMBERED = 10_000
 
-const grantsShape = array(grant, { max: 10 })
 const ALL_GRANTS: readonly Grant[] = SCOPES.map((scope) => ({ scope }))
 
 interface Remembered {
@@ -25,29 +23,21 @@ interface Remembered {
 
 /** Puts the principal of the request's key into the context, or answers `unauthorized`. */
 export function authenticate(sql: Sql, { adminKey }: { adminKey?: string | undefined }) {
-  const remembered = new Map<string, Remembered>()
+  const known = new Map<string, Remembered>()
+  // Apart, so that a flood of made-up ids cannot drive out the keys that are in use.
+  const unknown = new Map<string, Remembered>()
   const bootstrap = bootstrapOf(adminKey)
 
   async function lookUp(id: string): Promise<Remembered['key']> {
-    const known = remembered.get(id)
-    if (known !== undefined && known.untilMs > Date.now()) return known.key
-    const stored = await findKey(sql, id)
-    const key = stored && {
-      secretHash: stored.secretHash,
-      principal: {
-        keyId: id,
-        namespace: stored.namespace,
-        grants: grantsShape.parse(stored.grants, 'grants'),
-        isBootstrap: false,
-      },
-    }
-    remembered.delete(id)
-    if (remembered.size >= MAX_REMEMBERED)
-      for (const oldest of remembered.keys()) {
-        remembered.delete(oldest)
-        break
-      }
-    remembered.set(id, { key, untilMs: Date.now() + (key === null ? REMEMBER_UNKNOWN_MS : REMEMBER_MS) })
+    // From before the look-up: however long it takes, what it found is no fresher than its beginning.
+    const nowMs = performance.now()
+    const remembered = known.get(id) ?? unknown.get(id)
+    if (remembered !== undefined && remembered.untilMs > nowMs) return remembered.key
+    const key = principalOf(await findKey(sql, id))
+    const untilMs = nowMs + (key === null ? REMEMBER_UNKNOWN_MS : REMEMBER_MS)
+    known.delete(id)
+    unknown.delete(id)
+    remember(key === null ? unknown : known, id, { key, untilMs })
     return key
   }
 
@@ -64,6 +54,29 @@ export function authenticate(sql: Sql, { adminKey }: { adminKey?: string | undef
     if (found === null || !isRight) throw unauthorized()
     c.set('principal', found.principal)
     await next()
+  })
+}
+
+function remember(keys: Map<string, Remembered>, id: string, remembered: Remembered): void {
+  const [oldest] = keys.keys()
+  if (keys.size >= MAX_REMEMBERED && oldest !== undefined) keys.delete(oldest)
+  keys.set(id, remembered)
+}
+
+function principalOf(stored: StoredKey | null): Remembered['key'] {
+  if (stored === null) return null
+  const { id: keyId, namespace, secretHash } = stored
+  return { secretHash, principal: { keyId, namespace, grants: readGrants(stored.grants), isBootstrap: false } }
+}
+
+/** A grant that this build does not know grants nothing here; the others of its key hold. */
+function readGrants(stored: unknown): Grant[] {
+  return (Array.isArray(stored) ? stored : []).flatMap((one: unknown) => {
+    try {
+      return [grant.parse(one, 'grant')]
+    } catch {
+      return []
+    }
   })
 }
 
@@ -96,7 +109,10 @@ function isEqualInConstantTime(a: Uint8Array, b: Uint8Array): boolean {
   return difference === 0
 }
 
-/** Throws `forbidden` unless the key has the scope, for each of the services where they are named. */
+/**
+ * Throws `forbidden` unless the key has the scope, for each of the services that are named. Where none is, whoever goes
+ * on must look no further than `reachOf`.
+ */
 export function authorize(principal: Principal, scope: Scope, services: Iterable<string> = []): void {
   const granted = principal.grants.filter((one) => one.scope === scope)
   if (granted.length === 0) throw new CallplaneError('forbidden', `this key does not have the scope "${scope}"`)
@@ -107,6 +123,13 @@ export function authorize(principal: Principal, scope: Scope, services: Iterable
       throw new CallplaneError('forbidden', `this key may not ${scope} the service "${service}"`)
     }
   }
+}
+
+/** Throws `forbidden` unless the key has the scope for all services: what it opens knows no services. */
+export function authorizeWhole(principal: Principal, scope: Scope): void {
+  authorize(principal, scope)
+  if (reachOf(principal, scope).services === null) return
+  throw new CallplaneError('forbidden', `this key has the scope "${scope}" for some services only`)
 }
 
 /** What the key may see with the scope. */

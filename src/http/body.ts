@@ -43,10 +43,15 @@ async function readBytes(c: Context<HttpEnv>): Promise<Uint8Array> {
   if (Number(c.req.header('content-length') ?? 0) > MAX_BODY_BYTES) throw tooLarge()
   const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of c.req.raw.body ?? []) {
-    size += chunk.length
-    if (size > MAX_BODY_BYTES) throw tooLarge()
-    chunks.push(chunk)
+  try {
+    for await (const chunk of c.req.raw.body ?? []) {
+      size += chunk.length
+      if (size > MAX_BODY_BYTES) throw tooLarge()
+      chunks.push(chunk)
+    }
+  } catch (cause) {
+    if (cause instanceof CallplaneError) throw cause
+    throw new CallplaneError('invalid_request', 'the body broke off before its end', { cause })
   }
   const [first] = chunks
   if (first !== undefined && chunks.length === 1) return first

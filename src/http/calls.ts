@@ -1,6 +1,6 @@
 // /v1/calls: make calls, wait for them, cancel them, ask how one stands.
 import { Hono, type Context } from 'hono'
-import type { Waiter } from '../bell/bell.ts'
+import { dueOf, type Waiter } from '../bell/bell.ts'
 import { cancelJobs } from '../jobs/cancel.ts'
 import { enqueueJobs, type Enqueued } from '../jobs/enqueue.ts'
 import { findJob } from '../jobs/find.ts'
@@ -54,12 +54,10 @@ export function callRoutes(plane: Plane): Hono<HttpEnv> {
     const principal = c.get('principal')
     authorize(principal, 'call')
     const cancelled = await cancelJobs(plane.sql, reachOf(principal, 'call'), distinct(ids), reason)
-    const ended = cancelled.filter((one) => one.isFirst)
-    plane.metrics.count('callplane_jobs_ended_total', { how: 'cancelled' }, ended.length)
-    await plane.bell.ring({
-      namespace: principal.namespace,
-      ended: ended.map(({ id }) => ({ id, outcome: { ended: 'cancelled', message: reason } })),
-    })
+    const first = cancelled.filter((one) => one.isFirst)
+    plane.metrics.count('callplane_jobs_ended_total', { how: 'cancelled' }, first.length)
+    const ended = cancelled.filter((one) => one.state === 'cancelled')
+    await plane.bell.ring({ namespace: principal.namespace, ended: ended.map(({ id }) => ({ id, outcome: null })) })
     return msgpack(c, {
       calls: cancelled.map(({ id, state }) =>
         state === null ? { id, error: toWireError(unknownCall(id)) } : { id, state },
@@ -90,18 +88,13 @@ export function callRoutes(plane: Plane): Hono<HttpEnv> {
   return app
 }
 
-/** Makes the jobs and rings for those that are new. */
+/** Makes the jobs and rings for them: for repeats too, since the first may have died between its commit and its ring. */
 export async function createJobs(plane: Plane, namespace: string, calls: readonly CallRequest[]): Promise<Enqueued[]> {
   const enqueued = await enqueueJobs(plane.sql, namespace, calls, { retentionMs: plane.retentionMs })
-  const due = calls.filter((_, index) => {
-    const one = enqueued[index]
-    return one !== undefined && 'isNew' in one && one.isNew
-  })
-  plane.metrics.count('callplane_calls_created_total', {}, due.length)
-  await plane.bell.ring({
-    namespace,
-    due: due.map(({ service, delayMs }) => ({ service, jobs: 1, ...(delayMs === undefined ? {} : { inMs: delayMs }) })),
-  })
+  const isJob = (index: number) => enqueued[index] !== undefined && !('error' in enqueued[index])
+  const due = calls.filter((_, index) => isJob(index))
+  plane.metrics.count('callplane_calls_created_total', {}, enqueued.filter((one) => 'isNew' in one && one.isNew).length)
+  await plane.bell.ring({ namespace, due: dueOf(due.map(({ service, delayMs = 0 }) => ({ service, inMs: delayMs }))) })
   return enqueued
 }
 
@@ -157,34 +150,32 @@ async function outcomeFrames(
       waiter.leave()
     }
   }
-  let left = ids.length
-  const stream = new ReadableStream<Uint8Array>({
-    start(controller) {
-      for (const frame of first) controller.enqueue(encodeFrame(frame))
-    },
-    async pull(controller) {
-      try {
-        const next = await ended.next()
-        if (!next.done) {
-          left--
-          controller.enqueue(encodeFrame(endedFrame(next.value)))
-          return
-        }
-        controller.enqueue(encodeFrame({ isComplete: left === 0 }))
-        controller.close()
-      } catch (error) {
-        // The head is long sent: a stream without its last frame tells the client to wait anew.
-        plane.log({ level: 'warn', event: 'stream_cut', requestId: c.get('requestId'), detail: String(error) })
-        controller.error(error)
+  // Driven from here and not by the reader's pulls: statements run in the context of this request.
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
+  const writer = writable.getWriter()
+  // The reader has gone: nothing is waited for any more.
+  writer.closed.catch(() => given.abort())
+  const drive = async () => {
+    try {
+      for (const frame of first) await writer.write(encodeFrame(frame))
+      let left = ids.length
+      for await (const one of ended) {
+        left--
+        await writer.write(encodeFrame(endedFrame(one)))
       }
+      await writer.write(encodeFrame({ isComplete: left === 0 }))
+      await writer.close()
+    } catch (error) {
+      // The head is long sent: a stream without its last frame tells the client to wait anew.
+      if (!signal.aborted)
+        plane.log({ level: 'warn', event: 'stream_cut', requestId: c.get('requestId'), detail: String(error) })
+      await writer.abort(error).catch(() => {})
+    } finally {
       waiter.leave()
-    },
-    cancel() {
-      given.abort()
-      waiter.leave()
-    },
-  })
+    }
+  }
+  void drive()
   // Proxies that buffer would hold back the outcomes until the last one.
   const headers = { 'content-type': FRAMES_TYPE, 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
-  return c.body(stream, 200, headers)
+  return c.body(readable, 200, headers)
 }

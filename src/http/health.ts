@@ -1,7 +1,7 @@
 // /health, /ready and /metrics: for those who run the plane.
 import { Hono } from 'hono'
 import { checkSchema } from '../db/migrate.ts'
-import { authorize } from './auth.ts'
+import { authorizeWhole } from './auth.ts'
 import type { HttpEnv, Plane } from './context.ts'
 
 /** Open to all: whether the process lives, and whether it can serve. */
@@ -18,7 +18,7 @@ export function healthRoutes(plane: Plane): Hono<HttpEnv> {
 /** Counters tell of traffic, so that they ask for a key with the scope `watch`. */
 export function metricsRoutes(plane: Plane): Hono<HttpEnv> {
   return new Hono<HttpEnv>().get('/', (c) => {
-    authorize(c.get('principal'), 'watch')
+    authorizeWhole(c.get('principal'), 'watch')
     return c.text(plane.metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4' })
   })
 }

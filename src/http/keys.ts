@@ -2,9 +2,9 @@
 import { Hono } from 'hono'
 import { insertKey, listKeys, revokeKey } from '../db/keys.ts'
 import { CallplaneError } from '../protocol/errors.ts'
-import { createKeyRequest, hashSecret, newKey } from '../protocol/keys.ts'
+import { createKeyRequest, hashSecret, KEY_ID_PATTERN, newKey } from '../protocol/keys.ts'
 import { either } from './answer.ts'
-import { authorize } from './auth.ts'
+import { authorizeWhole } from './auth.ts'
 import { readMsgpack } from './body.ts'
 import type { HttpEnv, Plane } from './context.ts'
 
@@ -13,7 +13,7 @@ export function keyRoutes(plane: Plane): Hono<HttpEnv> {
 
   app.post('/', async (c) => {
     const principal = c.get('principal')
-    authorize(principal, 'admin')
+    authorizeWhole(principal, 'admin')
     const { name, namespace = principal.namespace, grants } = await readMsgpack(c, createKeyRequest)
     if (namespace !== principal.namespace && !principal.isBootstrap) {
       throw new CallplaneError('forbidden', `only the bootstrap key makes keys of another namespace ("${namespace}")`)
@@ -33,7 +33,7 @@ export function keyRoutes(plane: Plane): Hono<HttpEnv> {
 
   app.get('/', async (c) => {
     const principal = c.get('principal')
-    authorize(principal, 'admin')
+    authorizeWhole(principal, 'admin')
     const keys = (await listKeys(plane.sql, principal.namespace)).map(({ name, createdAtMs, ...key }) => ({
       ...key,
       namespace: principal.namespace,
@@ -45,9 +45,9 @@ export function keyRoutes(plane: Plane): Hono<HttpEnv> {
 
   app.post('/:id/revoke', async (c) => {
     const principal = c.get('principal')
-    authorize(principal, 'admin')
+    authorizeWhole(principal, 'admin')
     const id = c.req.param('id')
-    if (!(await revokeKey(plane.sql, principal.namespace, id))) {
+    if (!KEY_ID_PATTERN.test(id) || !(await revokeKey(plane.sql, principal.namespace, id))) {
       throw new CallplaneError('not_found', `there is no key ${id.slice(0, 40)} in the namespace of this key`)
     }
     plane.log({ level: 'info', event: 'key_revoked', keyId: id, namespace: principal.namespace, by: principal.keyId })

@@ -2,6 +2,7 @@
 import type { Waiter } from '../bell/bell.ts'
 import { findOutcomes, type Reach } from '../jobs/find.ts'
 import type { CallOutcome } from '../protocol/job.ts'
+import { MAX_CLAIM_BYTES } from '../protocol/limits.ts'
 import type { Plane } from './context.ts'
 
 /** A call that ended, or (`null`) one that the reader cannot see. */
@@ -9,6 +10,9 @@ export interface Ended {
   id: string
   outcome: CallOutcome | null
 }
+
+/** Rings that carry no outcomes lead to looks this far apart, where several calls are waited for. */
+const LOOKS_APART_MS = 500
 
 /** Without another process's rings, looks come this soon at first, then ever more seldom. */
 const FIRST_LOOK_MS = 50
@@ -27,9 +31,11 @@ export async function* outcomes(
   const untilMs = performance.now() + waitMs
   let lookInMs = isNew ? Math.min(FIRST_LOOK_MS, plane.bell.lookEveryMs) : 0
   let mustLook = !isNew
+  let lookedAtMs = -Infinity
   while (open.size > 0) {
     if (mustLook) {
-      const found = await findOutcomes(plane.sql, reach, [...open])
+      lookedAtMs = performance.now()
+      const { found, isCut } = await findOutcomes(plane.sql, reach, [...open], { maxBytes: MAX_CLAIM_BYTES })
       for (const id of open) {
         const outcome = found.get(id)
         if (outcome === null) continue
@@ -37,6 +43,7 @@ export async function* outcomes(
         yield { id, outcome: outcome ?? null }
       }
       if (open.size === 0) return
+      if (isCut) continue
     }
     const leftMs = untilMs - performance.now()
     if (leftMs <= 0 || signal.aborted) return
@@ -48,6 +55,9 @@ export async function* outcomes(
     // A wait that ended by time ends with a look, since a ring may have been lost; so does a ring without the outcomes.
     mustLook = wake.why === 'time' || wake.ended.length === 0
     if (wake.why === 'time') continue
+    // Calls that end one by one are looked for together: each look is a statement, and a Worker has fifty.
+    const pauseMs = wake.ended.length === 0 && open.size > 1 ? lookedAtMs + LOOKS_APART_MS - performance.now() : 0
+    if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs))
     for (const { id, outcome } of wake.ended) {
       if (outcome === null) mustLook = true
       else if (open.delete(id)) yield { id, outcome }

@@ -1,6 +1,6 @@
 // /v1/runners: join, poll (report + heartbeat + claim), leave.
 import { Hono } from 'hono'
-import type { EndedCall, Ring } from '../bell/bell.ts'
+import { dueOf, type EndedCall } from '../bell/bell.ts'
 import { claimJobs, type RunnerRef } from '../jobs/claim.ts'
 import { completeJobs } from '../jobs/complete.ts'
 import { failJobs } from '../jobs/fail.ts'
@@ -71,7 +71,8 @@ function verdictAnswer(error: CallplaneError | null) {
 
 function refuseTwins(services: readonly { name: string; functions: readonly { name: string }[] }[]): void {
   const names = services.flatMap((service) => service.functions.map(({ name }) => `${service.name}.${name}`))
-  const twin = names.find((name, index) => names.indexOf(name) !== index)
+  const seen = new Set<string>()
+  const twin = names.find((name) => seen.size === seen.add(name).size)
   if (twin !== undefined) throw new CallplaneError('invalid_request', `${twin} stands twice in the registration`)
 }
 
@@ -95,22 +96,30 @@ async function applyReports(
   for (const [index, { token }] of threw.entries()) setVerdict(verdicts, token, failures[index])
 
   const ended: EndedCall[] = []
-  const due: NonNullable<Ring['due']>[number][] = []
+  const again: { service: string; inMs: number }[] = []
   for (const { id, token } of reports) {
     const verdict = verdicts.get(token)
-    if (verdict === undefined || 'error' in verdict) plane.metrics.count('callplane_reports_refused_total')
-    else if (!verdict.isFirst) continue
-    else if (verdict.state === 'pending') due.push({ service: verdict.service, jobs: 1, inMs: verdict.dueInMs })
-    else {
+    if (verdict === undefined || 'error' in verdict) {
+      plane.metrics.count('callplane_reports_refused_total')
+      continue
+    }
+    // Repeats are rung for too: the first may have died between its commit and its ring.
+    if (verdict.state === 'pending') again.push({ service: verdict.service, inMs: verdict.dueInMs })
+    else ended.push({ id, outcome: isAsReported(verdict) ? (outcomes.get(token) ?? null) : null })
+    if (verdict.isFirst && verdict.state !== 'pending') {
       plane.metrics.count('callplane_jobs_ended_total', { how: verdict.state })
-      ended.push({ id, outcome: outcomes.get(token) ?? null })
     }
   }
-  await plane.bell.ring({ namespace, due, ended })
+  await plane.bell.ring({ namespace, due: dueOf(again), ended })
   return reports.map(({ token }) => {
     const verdict = verdicts.get(token)
     return verdict !== undefined && 'error' in verdict ? verdict.error : null
   })
+}
+
+/** Whether the job ended as the report says, so that the report tells its outcome. */
+function isAsReported(verdict: Verdict): boolean {
+  return 'isFirst' in verdict && verdict.isFirst && !('isTimedOut' in verdict && verdict.isTimedOut)
 }
 
 function setVerdict(verdicts: Map<string, Verdict>, token: string, verdict: Verdict | undefined): void {
@@ -129,14 +138,15 @@ async function takeJobs(
   for (;;) {
     const waiter = await plane.bell.join(interest)
     try {
-      const jobs = await claimJobs(plane.sql, runner, {
+      const { jobs, leftOver } = await claimJobs(plane.sql, runner, {
         claimId: claim.id,
         services: claim.services,
         maxBytes: MAX_CLAIM_BYTES,
       })
       if (jobs.length > 0) {
         plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
-        await plane.bell.ring({ namespace: runner.namespace, due: leftOver(claim, jobs) })
+        const due = leftOver.map((service) => ({ service, jobs: 1 }))
+        if (due.length > 0) await plane.bell.ring({ namespace: runner.namespace, due })
         return jobs
       }
       const leftMs = untilMs - performance.now()
@@ -147,14 +157,4 @@ async function takeJobs(
       waiter.leave()
     }
   }
-}
-
-/** Services that may have more jobs than this claim could take: another runner should look. */
-function leftOver(claim: ClaimRequest, jobs: readonly ClaimedJob[]): NonNullable<Ring['due']> {
-  const bytes = jobs.reduce((sum, job) => sum + job.args.length, 0)
-  return claim.services
-    .filter(({ name, capacity }) => {
-      return bytes > MAX_CLAIM_BYTES / 2 || jobs.filter((job) => job.service === name).length >= capacity
-    })
-    .map(({ name }) => ({ service: name, jobs: 1 }))
 }

@@ -7,6 +7,8 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 const ID_CHARS = 12
 const SECRET_CHARS = 43
 const CHECKSUM_CHARS = 6
+/** The public part of a key. */
+export const KEY_ID_PATTERN: RegExp = new RegExp(`^[0-9A-Za-z]{${ID_CHARS}}$`)
 const KEY_PATTERN = new RegExp(`^cp_[0-9A-Za-z]{${ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS}}$`)
 
 export interface KeyParts {

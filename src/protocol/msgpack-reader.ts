@@ -1,6 +1,6 @@
 // Builds values from msgpack that has passed the scan: depth, lengths and keys are known to be good, so that nothing is
 // checked again except text, which must be UTF-8. Why not the decoder of @msgpack/msgpack: it takes a byte order mark
-// from long strings, makes other text of bytes that are none, cannot hold values in extensions, and is eight times the size.
+// from long strings, makes other text of bytes that are none, cannot hold values in extensions, and is four times the size.
 import { CallplaneError } from './errors.ts'
 
 /** Strict, where `new TextDecoder()` puts U+FFFD for bytes that are no text, and swallows a byte order mark. */

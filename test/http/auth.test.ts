@@ -100,6 +100,19 @@ describe('scopes', () => {
     }
   })
 
+  test('a key that rules some services makes no keys, sees none, and no counters', async () => {
+    const plane = await setup()
+    const limited = await plane.newKey([
+      { scope: 'admin', services: ['mailer'] },
+      { scope: 'watch', services: ['mailer'] },
+    ])
+    expect((await post(plane, '/v1/keys', { grants: [{ scope: 'admin' }] }, limited)).status).toBe(403)
+    for (const path of ['/v1/keys', '/metrics']) {
+      expect((await plane.app.request(path, { headers: { authorization: `Bearer ${limited}` } })).status).toBe(403)
+    }
+    expect((await post(plane, '/v1/keys/%00/revoke', {})).status).toBe(404)
+  })
+
   test('a key for some services sees nothing of the others', async () => {
     const plane = await setup()
     const key = await plane.newKey([

@@ -1,5 +1,6 @@
 // Calls over the wire, by hand: create, wait, cancel, ask, and the JSON door.
 import { describe, expect, test } from 'vitest'
+import { inProcessBell } from '../../src/bell/in-process.ts'
 import { decodePayload, encodePayload } from '../../src/protocol/codec.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import { setup, type TestPlane } from '../support/plane.ts'
@@ -163,6 +164,37 @@ describe('a call that waits says why', () => {
     const delayed = await aCall({ delayMs: 60_000 })
     await create(plane, [delayed])
     expect(await status(delayed.id)).toMatchObject({ waitingFor: 'time', runAt: expect.stringContaining('T') })
+  })
+})
+
+describe('a repeat of what was committed before its ring was lost', () => {
+  test('a create wakes the runner that waits', async () => {
+    const rings: object[] = []
+    const bell = inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY })
+    let isDead = true
+    const plane = await setup({
+      bell: {
+        ...bell,
+        ring: async (ring) => {
+          rings.push(ring)
+          if (!isDead) await bell.ring(ring)
+        },
+      },
+    })
+    const call = await aCall()
+    const poll = pollOnce(plane, { waitMs: 20_000 })
+    await expect.poll(() => plane.statements().some((text) => text.includes('for update skip locked'))).toBe(true)
+    await create(plane, [call])
+    isDead = false
+    await create(plane, [call])
+    expect((await poll).jobs).toHaveLength(1)
+    const waiting = create(plane, [call], 20_000)
+    isDead = true
+    const reports = (await poll).jobs.map((job) => succeeded(job, 1))
+    await pollOnce(plane, { capacity: 0, reports })
+    isDead = false
+    await pollOnce(plane, { capacity: 0, reports })
+    expect(await waiting).toMatchObject([{}, { outcome: { ended: 'succeeded' } }, { isComplete: true }])
   })
 })
 
