@@ -162,13 +162,22 @@ export async function migrateDatabase(databaseUrl: string): Promise<Migrated> {
 function keyOfFolder(dir: string): string {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   const file = join(dir, 'key')
-  const key = existsSync(file) ? readFileSync(file, 'utf8').trim() : newKey().key
-  if (parseKey(key) === null)
+  // Of two first starts at once, one makes the file, and both read it.
+  if (!existsSync(file)) makeKeyFile(file)
+  const key = readFileSync(file, 'utf8').trim()
+  if (parseKey(key) === null) {
     throw new Error(`${file} does not hold a key: remove it, and the next start makes a new one`)
-  writeFileSync(file, `${key}\n`, { mode: 0o600 })
-  // The mode above is for a new file only.
+  }
   chmodSync(file, 0o600)
   return key
+}
+
+function makeKeyFile(file: string): void {
+  try {
+    writeFileSync(file, `${newKey().key}\n`, { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    if (!existsSync(file)) throw error
+  }
 }
 
 /** Puts the hash of the folder's key into a database that does not have it, with every scope of `default`. */
@@ -203,8 +212,7 @@ async function listen(
     url: `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`,
     close: () =>
       (closed ??= (async () => {
-        await stopSweeping()
-        await closeServer(server, () => bell.close())
+        await Promise.all([stopSweeping(), closeServer(server, () => bell.close())])
         await close()
       })()),
   }
@@ -214,6 +222,8 @@ function tune(server: ServerType): void {
   if (!('keepAliveTimeout' in server)) return
   // Longer than a client keeps an idle connection: else it sends a request into one that is just being closed.
   server.keepAliveTimeout = 75_000
+  // A body that trickles in holds what was known of its key when it began.
+  server.requestTimeout = 20_000
 }
 
 async function closeServer(server: ServerType, wakeAll: () => void): Promise<void> {
@@ -240,7 +250,6 @@ function sweepForEver(plane: Plane): () => Promise<void> {
     if (isRunning) return
     isRunning = true
     running = maintain(plane)
-      .then(() => {})
       .catch((error: unknown) => plane.log({ level: 'warn', event: 'sweep_failed', detail: String(error) }))
       .finally(() => (isRunning = false))
   }, SWEEP_EVERY_MS)

@@ -57,23 +57,34 @@ const sqlOfRequest: Sql = (text, params) => {
   return sql(text, params)
 }
 
-/** Runs `work` with a connection of its own where the database is behind Hyperdrive. */
-async function connected<T>(env: Env, ctx: ExecutionContext, work: () => Promise<T> | T): Promise<T> {
-  if (env.HYPERDRIVE === undefined) return work()
-  const database = pgSql({ connectionString: env.HYPERDRIVE.connectionString, max: 5 })
-  try {
-    return await ofRequest.run(database.sql, work)
-  } finally {
-    ctx.waitUntil(database.close())
-  }
-}
-
 export default {
   async fetch(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
-    return connected(env, ctx, () => appOf(env).fetch(request, env, ctx))
+    const answer = () => appOf(env).fetch(request, env, ctx)
+    if (env.HYPERDRIVE === undefined) return answer()
+    const database = pgSql({ connectionString: env.HYPERDRIVE.connectionString, max: 5 })
+    const response = await ofRequest.run(database.sql, answer)
+    // A stream goes on asking the database after its head was answered.
+    if (response.body === null) ctx.waitUntil(database.close())
+    else {
+      const { readable, writable } = new TransformStream()
+      ctx.waitUntil(
+        response.body
+          .pipeTo(writable)
+          .catch(() => {})
+          .finally(() => database.close()),
+      )
+      return new Response(readable, response)
+    }
+    return response
   },
 
-  async scheduled(_: unknown, env: Env, ctx: ExecutionContext): Promise<void> {
-    await connected(env, ctx, () => maintain(appOf(env).plane))
+  async scheduled(_: unknown, env: Env): Promise<void> {
+    if (env.HYPERDRIVE === undefined) return maintain(appOf(env).plane)
+    const database = pgSql({ connectionString: env.HYPERDRIVE.connectionString, max: 1 })
+    try {
+      await ofRequest.run(database.sql, () => maintain(appOf(env).plane))
+    } finally {
+      await database.close()
+    }
   },
 }

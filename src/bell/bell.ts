@@ -23,10 +23,27 @@ export interface EndedCall {
   outcome: CallOutcome | null
 }
 
+/** Jobs of a service that can be claimed in so many milliseconds. Default: now. */
+export interface Due {
+  service: string
+  jobs: number
+  inMs?: number
+}
+
+/** Many jobs as few entries: those of a service that are due now are one. */
+export function dueOf(jobs: readonly { service: string; inMs: number }[]): Due[] {
+  const later = jobs.filter(({ inMs }) => inMs > 0).map(({ service, inMs }) => ({ service, jobs: 1, inMs }))
+  const now = Map.groupBy(
+    jobs.filter(({ inMs }) => inMs <= 0),
+    ({ service }) => service,
+  )
+  return [...later, ...Array.from(now, ([service, of]) => ({ service, jobs: of.length }))]
+}
+
 /** What was committed: so many new jobs due in so long, or calls that ended. */
 export interface Ring {
   namespace: string
-  due?: readonly { service: string; jobs: number; inMs?: number }[]
+  due?: readonly Due[]
   ended?: readonly EndedCall[]
 }
 

@@ -19,9 +19,11 @@ declare const Response: typeof WorkerResponse
 
 /** A bell that cannot be reached is replaced by looks this far apart. */
 const LOOK_WITHOUT_BELL_MS = 5_000
+/** A bell that does not answer by then is not waited for: what was committed is found by a look. */
+const BELL_WITHIN_MS = 1_000
 
 /** What a socket waits for. Calls are named by the end of their ids: a thousand must fit into 16 KiB. */
-type Attachment = { claimId: string; services: readonly string[] } | { calls: readonly string[] }
+type Attachment = { claimId: string; services: readonly string[]; isRung?: boolean } | { calls: readonly string[] }
 
 /** WebSocket.OPEN, by the standard; workerd names it otherwise. */
 const OPEN = 1
@@ -38,7 +40,7 @@ export class BellObject extends DurableObject {
     const attachment = JSON.parse(request.headers.get('callplane-interest') ?? '{}') as Attachment // from our own Worker
     if ('claimId' in attachment) {
       for (const socket of this.#sockets('claimId')) {
-        if (socket.attachment.claimId === attachment.claimId) end(socket.socket, 'replaced')
+        if (socket.attachment.claimId === attachment.claimId) tell(socket.socket, 'replaced')
       }
     }
     this.ctx.acceptWebSocket(server)
@@ -46,16 +48,26 @@ export class BellObject extends DurableObject {
     return new Response(null, { status: 101, webSocket: client })
   }
 
-  /** Wakes as many waiters as there are jobs, the longest waiting first, and all who wait for the calls. */
+  /** Wakes as many waiters as there are jobs, and all who wait for the calls. */
   ring(due: readonly { service: string; jobs: number }[], ended: readonly string[]): void {
+    const runners = due.length === 0 ? [] : this.#sockets('claimId')
     for (const { service, jobs } of due) {
-      const waiting = this.#sockets('claimId').filter(({ attachment }) => attachment.services.includes(service))
-      for (const { socket } of waiting.slice(0, jobs)) end(socket, 'rung')
+      let left = jobs
+      for (const { socket, attachment } of runners) {
+        if (left === 0) break
+        if (attachment.isRung === true || !attachment.services.includes(service)) continue
+        left--
+        // One ring, one look: the next ring wakes another. The socket stays, so that a newer poll with the same claim id
+        // still ends this one while it looks.
+        attachment.isRung = true
+        socket.serializeAttachment(attachment)
+        tell(socket, 'rung')
+      }
     }
     if (ended.length === 0) return
     const short = new Set(ended.map(shortId))
     for (const { socket, attachment } of this.#sockets('calls')) {
-      if (attachment.calls.some((id) => short.has(id))) socket.send('rung' satisfies Message)
+      if (attachment.calls.some((id) => short.has(id))) tell(socket, 'rung')
     }
   }
 
@@ -72,10 +84,14 @@ export class BellObject extends DurableObject {
   }
 }
 
-/** One message, and the socket is no waiter any more: the next ring wakes another. */
-function end(socket: WorkerSocket, message: Message): void {
-  socket.send(message)
-  socket.close(1000, message)
+/** A socket that is just going must not keep the others from hearing. */
+function tell(socket: WorkerSocket, message: Message): void {
+  try {
+    socket.send(message)
+    if (message === 'replaced') socket.close(1000, message)
+  } catch {
+    // Its waiter has gone.
+  }
 }
 
 /** The bell of a Worker. A ring carries no outcomes: the waiter looks. */
@@ -87,7 +103,7 @@ export function durableObjectBell(objects: DurableObjectNamespace<BellObject>): 
       try {
         const stub = objects.getByName(interest.namespace)
         const headers = { upgrade: 'websocket', 'callplane-interest': JSON.stringify(attachmentOf(interest)) }
-        const response: WorkerResponse = await stub.fetch('https://bell/', { headers })
+        const response = await inTime<WorkerResponse>(stub.fetch('https://bell/', { headers }))
         if (response.webSocket === null) throw new Error(`the bell answered ${response.status}`)
         return socketWaiter(response.webSocket)
       } catch {
@@ -101,11 +117,21 @@ export function durableObjectBell(objects: DurableObjectNamespace<BellObject>): 
       const ids = ended.map(({ id }) => id)
       if (now.length === 0 && ids.length === 0) return
       try {
-        await objects.getByName(namespace).ring(now, ids)
+        await inTime(objects.getByName(namespace).ring(now, ids))
       } catch {
         // Overloaded or just moved: a look finds what was not rung for.
       }
     },
+  }
+}
+
+async function inTime<T>(answer: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error('the bell does not answer')), BELL_WITHIN_MS)
+  try {
+    return await Promise.race([answer, promise])
+  } finally {
+    clearTimeout(timer)
   }
 }
 
@@ -125,14 +151,19 @@ function socketWaiter(socket: WorkerSocket): Waiter {
   socket.addEventListener('message', ({ data }) => {
     wake(data === 'replaced' ? { why: 'replaced' } : { why: 'rung', ended: [] })
   })
-  // Closed without a word: the object was moved or redeployed. A look tells what was missed.
-  const lost = () => wake(kept ?? { why: 'time' })
+  // Closed without a word: the object was moved or redeployed. A look tells what was missed; from then on, time does.
+  let isLost = false
+  const lost = () => {
+    isLost = true
+    notify?.()
+  }
   socket.addEventListener('close', lost)
   socket.addEventListener('error', lost)
 
   return {
     async woken(maxMs, signal) {
-      if (kept === null) await pause(maxMs, signal, (resolve) => (notify = resolve))
+      const waitMs = isLost ? Math.min(maxMs, LOOK_WITHOUT_BELL_MS) : maxMs
+      if (kept === null) await pause(waitMs, signal, (resolve) => (notify = resolve))
       notify = null
       const wakeUp = kept ?? { why: 'time' }
       if (wakeUp.why === 'rung') kept = null

@@ -69,12 +69,16 @@ export function inProcessBell({ lookEveryMs }: { lookEveryMs: number }): Bell & 
       : interest.services.map((service) => `${interest.namespace} service ${service}`)
   const claimOf = (interest: Interest) => ('calls' in interest ? null : `${interest.namespace} ${interest.claimId}`)
 
-  function leave(waiter: InProcessWaiter): void {
+  function leaveTopics(waiter: InProcessWaiter): void {
     for (const topic of topicsOf(waiter.interest)) {
       const waiters = byTopic.get(topic)
       waiters?.delete(waiter)
       if (waiters?.size === 0) byTopic.delete(topic)
     }
+  }
+
+  function leave(waiter: InProcessWaiter): void {
+    leaveTopics(waiter)
     const claim = claimOf(waiter.interest)
     if (claim !== null && byClaim.get(claim) === waiter) byClaim.delete(claim)
   }
@@ -83,8 +87,9 @@ export function inProcessBell({ lookEveryMs }: { lookEveryMs: number }): Bell & 
     let left = jobs
     for (const waiter of byTopic.get(`${namespace} service ${service}`) ?? []) {
       if (left-- <= 0) return
-      // Gone from the topic until its next join: the ring after this one wakes another.
-      leave(waiter)
+      // Gone from the topic until its next join: the ring after this one wakes another. It keeps its claim, so that a
+      // newer poll with the same claim id still ends it while it looks.
+      leaveTopics(waiter)
       waiter.wake({ why: 'rung', ended: [] })
     }
   }

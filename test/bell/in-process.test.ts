@@ -76,6 +76,18 @@ describe('runners', () => {
     expect(await isRung(second)).toBe(true)
   })
 
+  test('a poll that is looking is ended by a newer one with its claim id, and does not take the place back', async () => {
+    const bell = newBell()
+    const claimId = crypto.randomUUID()
+    const older = await runner(bell, ['s'], claimId)
+    await ringFor(bell, 's')
+    const newer = await runner(bell, ['s'], claimId)
+    expect(await older.woken(LONG_MS)).toEqual({ why: 'replaced' })
+    older.leave()
+    await ringFor(bell, 's')
+    expect(await isRung(newer)).toBe(true)
+  })
+
   test('an abort ends the wait', async () => {
     const bell = newBell()
     const controller = new AbortController()
