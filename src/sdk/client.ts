@@ -23,8 +23,7 @@ export function remoteClient(caller: Caller, service: string): object {
       return remote
     },
     has: (_, name) => isFunctionName(name),
-    set: refuse,
-    defineProperty: refuse,
+    defineProperty: refuse, // which is how a property is set, too
     deleteProperty: refuse,
   })
 }

@@ -139,15 +139,12 @@ export class Waits {
     return this.#wanted.size > 0
   }
 
+  /** The streams end with the transport. */
   shut(closed: CallplaneError): void {
     clearTimeout(this.#pause)
     this.#unattended.clear()
     for (const { reject } of this.#wanted.values()) reject(closed)
     this.#wanted.clear()
-    for (const stream of this.#streams) {
-      stream.isMoved = true
-      stream.controller.abort(closed)
-    }
   }
 
   #settle(id: string, outcome: CallOutcome): void {

@@ -306,8 +306,9 @@ test('a plane that does not wait is not asked again at once', async () => {
   fake.always(POLL, (asked) => asked.deliver([]))
   poll.deliver([])
   await settle()
+  expect(fake.count(POLL)).toBe(1)
   await pass(60_000)
-  expect(fake.count(POLL)).toBeLessThan(80)
+  expect(fake.count(POLL)).toBeGreaterThan(10)
 })
 
 test('an error is reported as it was thrown, and says whether to try again', async () => {

@@ -131,8 +131,9 @@ test('a plane that does not wait is not asked again at once', async () => {
   void plane.call(ID).result()
   fake.always(WAIT, (asked) => asked.frames(TIME_OVER))
   await settle()
+  expect(fake.count(WAIT)).toBe(1)
   await pass(60_000)
-  expect(fake.count(WAIT)).toBeLessThan(60)
+  expect(fake.count(WAIT)).toBeGreaterThan(10)
 })
 
 test('results asked for in one tick share a request, and one asked for twice is one', async () => {
