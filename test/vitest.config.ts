@@ -24,7 +24,7 @@ export default defineConfig({
     projects: [
       {
         test: {
-          ...limits({ testTimeoutMs: 30_000, groupOrder: 0 }),
+          ...limits({ testTimeoutMs: 60_000, groupOrder: 0 }),
           name: 'in-process',
           include: ['test/**/*.test.ts'],
           exclude: [POSTGRES, WORKERD, E2E],

@@ -279,6 +279,18 @@ test('a claim takes no more of a service than it has capacity for, and only func
   expect(leftOver).toEqual(['b'])
 })
 
+test('a claim of one takes the first of the queue', async () => {
+  const calls = [aCall(), aCall({ priority: -3 }), aCall({ priority: 7 }), aCall({ priority: 2 })]
+  await enqueueJobs(sql, namespace, calls, { retentionMs: RETENTION_MS })
+  const services = [{ name: 's', functions: ['f'], capacity: 1 }]
+  const taken: (string | undefined)[] = []
+  for (let turn = 0; turn < calls.length; turn++) {
+    const { jobs } = await claimJobs(sql, runner, { claimId: crypto.randomUUID(), services, maxBytes: 1e6 })
+    taken.push(...jobs.map(({ id }) => id))
+  }
+  expect(taken).toEqual([calls[2], calls[3], calls[0], calls[1]].map((call) => call?.id))
+})
+
 test('a service with a long queue does not take the place of another in the same claim', async () => {
   const long = Array.from({ length: 20 }, () => aCall({ service: 'long', priority: 9, args: new Uint8Array(500) }))
   const short = Array.from({ length: 9 }, () => aCall({ service: 'short', args: new Uint8Array(10) }))
