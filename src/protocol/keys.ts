@@ -22,7 +22,12 @@ export interface KeyParts {
 export function newKey(): KeyParts & { key: string } {
   const id = randomBase62(ID_CHARS)
   const secret = randomBase62(SECRET_CHARS)
-  return { id, secret, key: `cp_${id}${secret}${checksum(id + secret)}` }
+  return { id, secret, key: formatKey({ id, secret }) }
+}
+
+/** The key that has these parts. */
+export function formatKey({ id, secret }: KeyParts): string {
+  return `cp_${id}${secret}${checksum(id + secret)}`
 }
 
 /** The parts of a key, or null when it is none: the checksum tells a typo from a revoked key without a look-up. */

@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest'
 import { functionPolicy, durationMs, retryPolicy } from '../../src/protocol/policy.ts'
 import type { JsonSchema } from '../../src/protocol/shape.ts'
 import { Callplane, define, type CallplaneOptions, type DefineOptions } from '../../src/sdk/index.ts'
-import { setup } from './fake-plane.ts'
+import { CREATE, setup } from './fake-plane.ts'
 
 function withOptions(options: object) {
   const client = setup().plane.client('mailer')
@@ -118,12 +118,17 @@ test('the delay of a call may be all that the wire allows, and nothing beyond', 
   }
 })
 
-test('what happens to the options after `with` and `define` changes nothing', () => {
+test('what happens to the options after `with` and `define` changes nothing', async () => {
+  const { fake, plane } = setup()
   const retry = { attempts: 2 }
-  withOptions({ retry })
-  const fn = defined({ retry })
-  retry.attempts = -1
-  expect(() => setup().plane.service('mailer', { functions: { fn } })).not.toThrow()
+  const fn = define({ retry }, () => {})
+  const greet = plane.client('mailer')['greet']?.with({ retry })
+  retry.attempts = 3
+  await plane.service('mailer', { functions: { fn } }).start()
+  void greet?.()
+  const registered = fake.asked[0]?.body.services?.[0]?.functions[0]
+  expect(registered?.policy).toEqual({ retry: { attempts: 2 } })
+  expect((await fake.next(CREATE)).body.calls[0]?.retry).toEqual({ attempts: 2 })
 })
 
 test.each(['plane', 'ftp://plane', 'http://user:secret@plane', 'http://plane?key=secret', 'http://plane#x', ''])(

@@ -318,6 +318,7 @@ test('an error is reported as it was thrown, and says whether to try again', asy
     final: new MyError('never'),
     busy: Object.assign(new Error('busy'), { code: 'E_BUSY' }),
     text: 'just a string',
+    nothing: null,
     arguments: new CallplaneError('invalid_arguments'),
     proxy: new Proxy(
       {},
@@ -342,6 +343,7 @@ test('an error is reported as it was thrown, and says whether to try again', asy
     ['busy', ['E_OTHER'], false],
     ['text', undefined, true],
     ['text', ['Error'], false],
+    ['nothing', ['Error'], false],
     ['final', undefined, false],
     ['final', ['throw'], false],
     ['arguments', ['throw'], false],
