@@ -135,7 +135,7 @@ function object(checks: Checks): Check {
 }
 
 function isSignal(value: unknown): value is AbortSignal {
-  return typeof value === 'object' && value !== null && 'aborted' in value
+  return typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value
 }
 
 function isSchemas(value: unknown): value is Schemas {

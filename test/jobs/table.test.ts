@@ -283,8 +283,8 @@ test('a claim of one takes the first of the queue', async () => {
   const calls = [aCall(), aCall({ priority: -3 }), aCall({ priority: 7 }), aCall({ priority: 2 })]
   await enqueueJobs(sql, namespace, calls, { retentionMs: RETENTION_MS })
   const services = [{ name: 's', functions: ['f'], capacity: 1 }]
-  const taken: (string | undefined)[] = []
-  for (let turn = 0; turn < calls.length; turn++) {
+  const taken: string[] = []
+  for (const _ of calls) {
     const { jobs } = await claimJobs(sql, runner, { claimId: crypto.randomUUID(), services, maxBytes: 1e6 })
     taken.push(...jobs.map(({ id }) => id))
   }
