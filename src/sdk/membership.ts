@@ -2,6 +2,7 @@
 import type { RegisterRunner } from '../protocol/runners.ts'
 import { Backoff } from './backoff.ts'
 import { definitionOf } from './definition.ts'
+import { quiet } from './quiet.ts'
 import { LEAVE_RUNNER, REGISTER_RUNNER } from './routes.ts'
 import type { Served } from './served.ts'
 import { Unanswered, type Transport } from './transport.ts'
@@ -14,6 +15,7 @@ export class Membership {
   readonly #members = new Set<Served>()
   /** Requests of this kind follow each other: the last registration holds. */
   #last: Promise<unknown> = Promise.resolve()
+  #joining = 0
   #isRefreshDue = false
 
   constructor(transport: Transport, runner: () => string) {
@@ -23,7 +25,8 @@ export class Membership {
 
   /** Tries until the plane knows the service, refuses it, or it is no longer wanted. */
   join(served: Served, isWanted: () => boolean): Promise<void> {
-    return this.#inTurn(async () => {
+    this.#joining++
+    const joined = this.#inTurn(async () => {
       const backoff = new Backoff(this.#transport.budget)
       while (isWanted()) {
         try {
@@ -37,27 +40,26 @@ export class Membership {
         }
       }
     })
+    return joined.finally(() => this.#joining--)
   }
 
-  /** Best effort: only people read who has left. */
+  /** Best effort, and soon: only people read who has left. */
   async leave(served: Served): Promise<void> {
-    if (this.#members.delete(served)) await this.#tell()
+    if (!this.#members.delete(served)) return
+    if (this.#members.size + this.#joining > 0) this.refresh()
+    else await this.#transport.send(LEAVE_RUNNER, { runner: this.#runner() }).catch(() => {})
   }
 
   /** Best effort, after something changed: slots, or the plane was away and may have forgotten. */
   refresh(): void {
     if (this.#isRefreshDue) return
     this.#isRefreshDue = true
-    void this.#tell()
-  }
-
-  /** Once; never rejects. */
-  #tell(): Promise<void> {
-    return this.#inTurn(async () => {
-      this.#isRefreshDue = false
-      if (this.#members.size > 0) await this.#register([...this.#members])
-      else await this.#transport.send(LEAVE_RUNNER, { runner: this.#runner() })
-    }).catch(() => {}) // The next registration tells the same.
+    void quiet(
+      this.#inTurn(async () => {
+        this.#isRefreshDue = false
+        if (this.#members.size > 0) await this.#register([...this.#members])
+      }),
+    )
   }
 
   #inTurn(task: () => Promise<void>): Promise<void> {

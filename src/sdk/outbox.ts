@@ -93,7 +93,8 @@ export class Outbox {
   }
 
   #settle({ served }: Entry): void {
-    served.unsettled--
+    // A service that was given up has none left, whatever is still under way.
+    served.unsettled = Math.max(0, served.unsettled - 1)
   }
 }
 

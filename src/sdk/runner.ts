@@ -71,7 +71,7 @@ export class Runner implements LaneHost, AttemptHost {
       throw new CallplaneError('invalid_option', `another service named ${served.name} is started on this Callplane`)
     }
     await Promise.all([this.#membership.join(served, isWanted), prepareStore()])
-    if (!isWanted()) return
+    if (!isWanted()) return this.#membership.leave(served)
     this.#served.set(served.name, served)
     served.isAccepting = true
     this.#alarm.by(performance.now() + IDLE_MS)
@@ -79,9 +79,7 @@ export class Runner implements LaneHost, AttemptHost {
   }
 
   stop(served: Served): Promise<void> {
-    this.#starts
-      .get(served)
-      ?.reject(new CallplaneError('closed', `${served.name} was stopped before it was registered`))
+    this.#starts.get(served)?.reject(new CallplaneError('closed'))
     this.#starts.delete(served)
     const known = this.#stops.get(served)
     if (known !== undefined) return known.promise

@@ -87,6 +87,20 @@ test('while one service stops, the others go on', async () => {
   ])
 })
 
+test('a stop does not wait for a service that is still starting', async () => {
+  fakeTime()
+  const { fake, plane, service } = await serve({ greet: () => 'hi' })
+  fake.always(REGISTER, (asked) => asked.break())
+  fake.always(POLL, (asked) => asked.deliver([]))
+  void plane.service('other', { functions: { run: () => 1 } }).start()
+  await pass(1_000)
+  const stopped = service.stop()
+  await settle()
+  expect(await isDone(stopped)).toBe(true)
+  // The runner does not say that it goes: it is about to come.
+  expect(fake.count(LEAVE)).toBe(0)
+})
+
 test('a stop may be asked for twice, and the service started again', async () => {
   const { fake, service } = await serve({ greet: () => 'hi' })
   fake.always(POLL, (asked) => void (asked.body.claim?.waitMs === 0 && asked.deliver([])))
