@@ -18,11 +18,11 @@ export async function cancelCall(transport: Transport, id: string, reason?: stri
 /** In the background, as far as it can be done: who dropped the calls does not wait. */
 export function takeBack(transport: Transport, ids: readonly string[]): void {
   for (let start = 0; start < ids.length; start += MAX_BATCH) {
-    void quiet(cancel(transport, ids.slice(start, start + MAX_BATCH), 'the caller took the call back'))
+    void quiet(cancel(transport, ids.slice(start, start + MAX_BATCH)))
   }
 }
 
-function cancel(transport: Transport, ids: string[], reason: string | undefined) {
+function cancel(transport: Transport, ids: string[], reason?: string) {
   const body = reason === undefined ? { ids } : { ids, reason }
   return untilAnswered(transport, () => transport.send(CANCEL_CALLS, body))
 }

@@ -34,7 +34,6 @@ export interface NewCall {
 /** A request under way may still bring the answer, for so long after the time of its call is over. */
 const IN_FLIGHT_GRACE_MS = 10_000
 
-const NOT_NAMED = 'the answer does not name the call'
 const ROOM_BYTES = MAX_BODY_BYTES - 1_024
 
 export class Creates {
@@ -139,12 +138,12 @@ export class Creates {
       failure = error instanceof CallplaneError ? error : asUnanswered(error)
     }
     if (isProbe) this.#probes--
-    this.#notAccepted(open, failure ?? new Unanswered(NOT_NAMED), stream)
+    this.#notAccepted(open, failure, stream)
     this.#waits.close(stream, failure instanceof Unanswered ? failure : null)
   }
 
   #accept(open: Map<string, NewCall>, accepted: readonly Accepted[], stream: OutcomeStream): void {
-    let fault = new Unanswered(NOT_NAMED)
+    let fault: Unanswered | null = null
     const sent = open.size
     for (const { id, error: wire } of accepted) {
       const call = open.get(id)
@@ -184,7 +183,7 @@ export class Creates {
   }
 
   /** Empties `open`: what is in it is sent again later, unless that is hopeless. */
-  #notAccepted(open: Map<string, NewCall>, failure: Unanswered | CallplaneError, stream: OutcomeStream): void {
+  #notAccepted(open: Map<string, NewCall>, failure: Unanswered | CallplaneError | null, stream: OutcomeStream): void {
     if (open.size === 0) return
     const calls = [...open.values()]
     open.clear()
@@ -193,13 +192,13 @@ export class Creates {
       stream.open.delete(call.request.id)
     }
     if (failure instanceof CallplaneError) return this.#refused(calls, failure)
-    if (failure.refusal !== null) return this.#refused(calls, failure.refusal)
-    this.#last = failure
+    if (failure?.refusal) return this.#refused(calls, failure.refusal)
+    this.#last = failure ?? new Unanswered('the answer does not name the call')
     for (const call of calls) if (!call.isDropped) this.#held.add(call)
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined
       this.#sendHeld(MAX_BATCH)
-    }, this.#backoff.failed(failure.retryAfterMs))
+    }, this.#backoff.failed(this.#last.retryAfterMs))
   }
 
   /** A request refused as a whole is cut, so that one bad call does not fail those that shared its tick. */

@@ -17,14 +17,7 @@ export class Unanswered extends Error {
   /** Where something that is not the plane refused the request: what to say where nobody would wait for the plane. */
   readonly refusal: CallplaneError | null
 
-  constructor(
-    message: string,
-    {
-      cause,
-      retryAfterMs = 0,
-      refusal = null,
-    }: { cause?: unknown; retryAfterMs?: number; refusal?: CallplaneError | null } = {},
-  ) {
+  constructor(message: string, cause?: unknown, retryAfterMs = 0, refusal: CallplaneError | null = null) {
     super(message, { cause })
     this.retryAfterMs = retryAfterMs
     this.refusal = refusal
@@ -129,7 +122,6 @@ export class Transport {
   ): Promise<T> {
     if (this.#closed !== null) throw this.#closed
     const { signal } = controller
-    signal.throwIfAborted()
     const headers: Record<string, string> = { authorization: `Bearer ${this.key()}`, accept: MSGPACK }
     if (body !== null) headers['content-type'] = MSGPACK
     const timeoutMs = waitMs + ANSWER_MS
@@ -143,6 +135,7 @@ export class Transport {
     const onAbort = () => aborted.reject(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
+      signal.throwIfAborted()
       // Redirects are not followed: they would turn the POST into a GET, or hand the key to another host.
       const init: RequestInit = { method, headers, body, signal, redirect: 'manual' }
       return await Promise.race([this.#ask(this.url + path, init, read), aborted.promise])
@@ -163,7 +156,7 @@ export class Transport {
       return await read(response)
     } catch (error) {
       // Cut short, or not of the plane: nothing that was read so far is wrong, but the rest is missing.
-      throw new Unanswered(`the answer broke off: ${reasonOf(error)}`, { cause: error })
+      throw new Unanswered(`the answer broke off: ${reasonOf(error)}`, error)
     }
   }
 }
@@ -174,7 +167,7 @@ async function readAnswer<Answer>(response: Response): Promise<Answer> {
 
 export function asUnanswered(error: unknown): Unanswered {
   if (error instanceof Unanswered) return error
-  return new Unanswered(reasonOf(error), { cause: error })
+  return new Unanswered(reasonOf(error), error)
 }
 
 /** What undici says is "fetch failed"; why is in the cause. */
@@ -188,14 +181,14 @@ async function refusalOf(response: Response, url: string): Promise<CallplaneErro
   const error = await readWireError(response)
   if (status === 408 || status === 429 || status >= 500) {
     const why = error === null ? `status ${status}` : `${error.code}: ${error.message}`
-    return new Unanswered(why, { cause: error, retryAfterMs: retryAfterMsOf(headers.get('retry-after')) })
+    return new Unanswered(why, error, retryAfterMsOf(headers.get('retry-after')))
   }
   if (error !== null) return error
   const location = headers.get('location')
   const message = `${url} answered ${status}${location === null ? '' : ` (${location})`}, but not as a control plane does`
   // A proxy's cap on bodies is about what was sent; anything else, about where.
   const code = status === 413 ? 'payload_too_large' : 'plane_unreachable'
-  return new Unanswered(message, { refusal: new CallplaneError(code, `${message}: check CALLPLANE_URL`) })
+  return new Unanswered(message, null, 0, new CallplaneError(code, `${message}: check CALLPLANE_URL`))
 }
 
 /** The plane's own error, or null where something else answered. */

@@ -73,6 +73,9 @@ export interface CallOptions {
   readonly priority?: number | undefined
   /** The earliest start, in milliseconds from now. Default 0. */
   readonly delayMs?: number | undefined
-  /** Aborting it cancels the call, and rejects at once with the signal's reason. */
+  /**
+   * Aborting it cancels the call, and rejects what waits for it, at once, with the signal's reason. A call that was
+   * started is cancelled by it as long as the signal lives.
+   */
   readonly signal?: AbortSignal | undefined
 }

@@ -54,8 +54,9 @@ test('messages arrive in order however the chunks cut them', async () => {
   await fc.assert(property, { numRuns: 3_000 })
 })
 
-test('a large message arrives byte by byte, and those before it are not changed by it', async () => {
-  const messages = [new Uint8Array([1, 2, 3]), new Uint8Array(50_000).fill(9), 'end']
+test('messages arrive byte by byte, and those before are not changed by those after', async () => {
+  const small = Array.from({ length: 100 }, (_, i) => new Uint8Array(100).fill(i))
+  const messages = [...small, new Uint8Array(50_000).fill(200), 'end']
   const bytes = Buffer.concat(messages.map(encodeFrame))
   const chunks = Array.from({ length: bytes.length }, (_, i) => bytes.subarray(i, i + 1))
   expect(await read(streamOf(...chunks))).toEqual(messages)
@@ -119,6 +120,18 @@ describe('the stream', () => {
       expect(message).toBe(1)
       break
     }
+  })
+
+  test('that fails in its cancel does not disturb the consumer', async () => {
+    const stream = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(encodeFrame(1)),
+      cancel: () => Promise.reject(new Error('nobody waits for this')),
+    })
+    for await (const message of readFrames(stream, LIMIT)) {
+      expect(message).toBe(1)
+      break
+    }
+    await new Promise((resolve) => setImmediate(resolve)) // a rejection that nobody handles is told by now
   })
 
   test('that fails passes its own error on', async () => {

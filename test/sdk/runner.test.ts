@@ -55,6 +55,22 @@ test('a job after a job costs one request each: the report rides with the next c
   expect(fake.count(POLL)).toBe(21)
 })
 
+test('a function that takes a moment costs no second request, one that takes longer does', async () => {
+  fakeTime()
+  const { fake, poll } = await serve({ wait: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)) })
+  poll.deliver([job('mailer', 'wait', [4])])
+  await pass(20)
+  const second = await fake.next(POLL)
+  expect(second.body.reports?.length).toBe(1)
+  expect(fake.count(POLL)).toBe(2)
+  second.deliver([job('mailer', 'wait', [50])])
+  await pass(20)
+  const third = await fake.next(POLL)
+  expect(third.body.reports).toBeUndefined()
+  await pass(50)
+  expect((await fake.next(POLL)).body.reports?.length).toBe(1)
+})
+
 test('results that come in one tick share a request', async () => {
   const { fake, poll } = await serve({ greet: async (name: string) => `hello ${name}` })
   poll.deliver(Array.from({ length: 30 }, (_, n) => job('mailer', 'greet', [n])))
