@@ -21,12 +21,20 @@
 --   A call is inserted as `pending`, due at `run_at`. A claim takes due jobs of the services that a runner serves, in
 --   the order of priority, then time. It makes a fresh token, raises the fence and counts the attempt: once, there. The
 --   lease is short until the runner's first heartbeat, since the answer to a claim can be lost after its commit; a poll
---   that repeats its claim id gets what that claim holds.
+--   that repeats its claim id gets what that claim holds. Where the plane itself could not hand the answer over, because
+--   the runner had gone by then, it gives the attempt back: the job is pending again and the attempt is not counted, at
+--   most twice a job. Silence is no such evidence, and counts: a function that kills its process ends after its attempts.
 --
 --   Whoever ends an attempt must name its token, and the job must still be running under it. The loser learns it
 --   (`lease_lost`). The ended attempt becomes a row that keeps the token, so that the same report sent twice gets the
 --   same answer. Execution is at least once; each completion is applied exactly once; the states on the right never
---   change.
+--   change. To run an ended call anew makes another job, which names the first of its line and goes on with its fence.
+--
+-- What time does
+--   The sweep ends what is overdue: leases and timeouts that ran out, deadlines that passed, and jobs that ended so long
+--   ago that they are forgotten. An alarm at the next of these times, a timer (a cron trigger on Cloudflare) and the polls
+--   of the runners all start it; any one of them suffices. Each duty is one bounded statement that passes over locked rows
+--   and asks again under the lock, so that any number of sweeps may run at once.
 --
 -- Rules that every statement keeps
 --   One statement per transition, guarded by the state and, while running, by the token: there is no interactive
@@ -85,6 +93,8 @@ create table if not exists callplane.runners (
   -- [{ "name": "mailer", "slots": 100 }, …]
   services jsonb not null,
   joined_at timestamptz not null default now(),
+  -- When it last joined or took jobs, to the hour. A row that was not seen for as long as jobs are kept goes with them.
+  seen_at timestamptz not null default now(),
   left_at timestamptz,
   primary key (namespace, id)
 );
@@ -103,6 +113,7 @@ create table if not exists callplane.jobs (
   args_digest bytea not null,
   parent_id uuid, -- the job in which the call was made
   origin_id uuid not null, -- the first call of a line of redrives; its own id otherwise
+  redriven_from uuid, -- the ended job that this one runs anew
   created_at timestamptz not null default now(),
 
   -- When, how often and how long: copied from the function's policy and the call's options at creation.
@@ -126,6 +137,9 @@ create table if not exists callplane.jobs (
   lease_token uuid,
   lease_expires_at timestamptz,
   claim_id uuid,
+  -- Whether the claim's answer was sent a second time: then nobody knows that the first did not arrive.
+  is_redelivered bool not null default false,
+  given_back int8 not null default 0, -- attempts that were not counted, since their runner never heard of them
 
   -- How it ended.
   finished_at timestamptz,
@@ -146,7 +160,9 @@ create table if not exists callplane.jobs (
   constraint succeeded_has_a_result check ((state = 'succeeded') = (result is not null)),
   constraint failed_has_a_reason check ((state = 'failed') = (failure is not null)),
   constraint threw_has_an_error check (coalesce(failure = 'threw', false) = (error is not null)),
-  constraint attempts_are_bounded check (attempt between 0 and max_attempts and fence >= attempt),
+  constraint attempts_are_bounded check (attempt between 0 and max_attempts and fence >= attempt + given_back),
+  constraint given_back_is_bounded check (given_back between 0 and 2),
+  constraint redriven_is_another check (redriven_from <> id and (redriven_from is null) = (origin_id = id)),
   constraint started_has_an_attempt check (attempt = 0 or started_at is not null),
   constraint digest_is_sha256 check (octet_length(args_digest) = 32),
   constraint times_are_positive check (max_attempts > 0 and lease_ms > 0 and coalesce(timeout_ms, 1) > 0)
@@ -167,6 +183,10 @@ where state = 'running';
 -- The sweep: deadlines that passed.
 create index if not exists jobs_with_a_deadline on callplane.jobs (deadline_at, namespace)
 where deadline_at is not null and state in ('pending', 'running');
+
+-- The sweep: jobs that ended, the oldest first, which retention deletes.
+create index if not exists jobs_ended on callplane.jobs (finished_at, namespace)
+where finished_at is not null;
 
 -- Attempts that have ended. The running one is in its job's row: one row written less per call, and its token is
 -- checked where it is changed.

@@ -3,7 +3,7 @@ import { splitStatements } from './split-statements.ts'
 import { isTransient, SqlError, waitFor, type Sql } from './sql.ts'
 
 /** Raised by each migration, together with `schema.sql`, which is always the newest. */
-export const SCHEMA_VERSION = 1
+export const SCHEMA_VERSION = 2
 
 /** A file `NNN-name.sql`: it takes a database from version NNN - 1 to NNN. */
 export interface Migration {
@@ -103,7 +103,9 @@ const VERSION_TABLE = [
 ]
 
 // `if not exists` looks and then creates: of two at once, one fails on the catalogue's unique index or on the name.
-const LOST_RACES = new Set<string | null>(['23505', '42P06', '42P07', '42710'])
+const LOST_RACES = new Set<string | null>(['23505', '42P06', '42P07'])
+/** A constraint of the name is there: adding one knows no `if not exists`, so that this is what running it again says. */
+const ALREADY_THERE = '42710'
 
 /** Runs a statement that can be run again until it neither lost a race nor an answer. */
 async function untilDone(run: () => Promise<unknown>): Promise<void> {
@@ -112,6 +114,7 @@ async function untilDone(run: () => Promise<unknown>): Promise<void> {
       await run()
       return
     } catch (error) {
+      if (error instanceof SqlError && error.code === ALREADY_THERE) return
       if (failures === 10 || !isWorthRepeating(error)) throw error
       await waitFor(Math.random() * 50 * (failures + 1))
     }

@@ -220,9 +220,8 @@ function isRepeatable(root: SqlNode): boolean {
   if (root.type !== 'AlterTableStmt') return root['if_not_exists'] === true || root['missing_ok'] === true
   return nodesAt(root, 'cmds').every((command) => {
     const isGuarded = command['missing_ok'] === true
-    return (
-      isGuarded || !/^AT_(AddColumn|DropColumn|AddConstraint|DropConstraint|AddIndex)$/.test(textAt(command, 'subtype'))
-    )
+    // The migration takes a constraint that is there already, by its name, for added.
+    return isGuarded || !/^AT_(AddColumn|DropColumn|DropConstraint|AddIndex)$/.test(textAt(command, 'subtype'))
   })
 }
 

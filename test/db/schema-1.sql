@@ -1,0 +1,190 @@
+-- Callplane keeps its state in this schema, and this page tells how.
+--
+-- Words
+--   namespace  the tenant boundary: no statement looks past it, and every row belongs to one
+--   service    a named set of functions
+--   call       what a client makes; a job is the row that it becomes
+--   attempt    one execution of a job; a row of its own once it has ended
+--   runner     a process that executes functions; its slots bound how many at once
+--   lease      a runner's hold on an attempt: a random token and an expiry
+--   fence      a number that only grows over the attempts of a job, for user code to compare
+--   sweep      the maintenance that cron, claims and alarms share
+--
+-- The life of a job
+--
+--               claim                      succeed
+--  pending ───────────────▶ running ─────────────────▶ succeeded
+--    ▲  │                   │  │  └── fail, no retry ─▶ failed      (threw · timed_out · stalled · expired)
+--    │  └── cancel, expire  │  └───── cancel ─────────▶ cancelled
+--    └──── retry (threw, timed out) · stall (lease expired), while attempts remain
+--
+--   A call is inserted as `pending`, due at `run_at`. A claim takes due jobs of the services that a runner serves, in
+--   the order of priority, then time. It makes a fresh token, raises the fence and counts the attempt: once, there. The
+--   lease is short until the runner's first heartbeat, since the answer to a claim can be lost after its commit; a poll
+--   that repeats its claim id gets what that claim holds.
+--
+--   Whoever ends an attempt must name its token, and the job must still be running under it. The loser learns it
+--   (`lease_lost`). The ended attempt becomes a row that keeps the token, so that the same report sent twice gets the
+--   same answer. Execution is at least once; each completion is applied exactly once; the states on the right never
+--   change.
+--
+-- Rules that every statement keeps
+--   One statement per transition, guarded by the state and, while running, by the token: there is no interactive
+--   transaction over Neon's HTTP. One clock: now() of the database. One update of a table per statement, plain inserts
+--   beside it: CockroachDB refuses two. Only uuid, text, bytea, timestamptz, int8, float8, bool, jsonb: both databases
+--   have them. No sequences, no advisory locks, no enums, no domains.
+--
+-- Each statement below can be run again: `npm run migrate` does so.
+
+create schema if not exists callplane;
+
+-- The version of this page that a database has; migrations raise it.
+create table if not exists callplane.schema_version (
+  version int8 primary key,
+  applied_at timestamptz not null default now()
+);
+
+create table if not exists callplane.namespaces (
+  name text primary key,
+  created_at timestamptz not null default now(),
+  constraint namespace_has_a_proper_name check (name ~ '^[A-Za-z_][A-Za-z0-9_.-]{0,63}$')
+);
+
+-- Keys are found by their public id alone, before the namespace is known; hence the primary key without it.
+create table if not exists callplane.keys (
+  id text primary key,
+  namespace text not null references callplane.namespaces (name),
+  name text,
+  -- SHA-256 of a random 256-bit secret. The secret itself is shown once and kept nowhere.
+  secret_hash bytea not null,
+  -- [{ "scope": "call", "services": ["mailer"] }, …]; without services, all of the namespace.
+  grants jsonb not null,
+  created_at timestamptz not null default now(),
+  revoked_at timestamptz,
+  constraint key_hash_is_sha256 check (octet_length(secret_hash) = 32)
+);
+
+create index if not exists keys_of_namespace on callplane.keys (namespace, created_at);
+
+-- What has been registered: the policies that a new call copies, and the way to tell a call that nobody serves.
+create table if not exists callplane.functions (
+  namespace text not null,
+  service text not null,
+  name text not null,
+  policy jsonb not null,
+  registered_at timestamptz not null default now(),
+  primary key (namespace, service, name)
+);
+
+-- One row per runner process, written when it joins and leaves. While it waits, its open poll is its presence.
+create table if not exists callplane.runners (
+  namespace text not null,
+  id uuid not null,
+  host text,
+  sdk text,
+  -- [{ "name": "mailer", "slots": 100 }, …]
+  services jsonb not null,
+  joined_at timestamptz not null default now(),
+  left_at timestamptz,
+  primary key (namespace, id)
+);
+
+-- One row per call. No foreign key to the namespace: the check would lock one row from every insert, and the namespace
+-- comes from a key that has one.
+create table if not exists callplane.jobs (
+  namespace text not null,
+  id uuid not null, -- UUIDv7 made by the client: a create sent twice is the same row
+  service text not null,
+  function text not null,
+  state text not null default 'pending',
+
+  -- What was asked. The plane never reads args: they are the caller's and the runner's.
+  args bytea not null,
+  args_digest bytea not null,
+  parent_id uuid, -- the job in which the call was made
+  origin_id uuid not null, -- the first call of a line of redrives; its own id otherwise
+  created_at timestamptz not null default now(),
+
+  -- When, how often and how long: copied from the function's policy and the call's options at creation.
+  priority int8 not null default 0,
+  run_at timestamptz not null default now(),
+  deadline_at timestamptz,
+  max_attempts int8 not null,
+  retry jsonb, -- { "on": […], "initialMs", "factor", "maxMs", "jitter" }; null retries stalls alone
+  timeout_ms int8,
+  lease_ms int8 not null,
+
+  -- The current attempt, or the last one.
+  attempt int8 not null default 0,
+  fence int8 not null default 0,
+  runner_id uuid,
+  started_at timestamptz,
+  timeout_at timestamptz,
+  progress bytea,
+
+  -- The lease: there while the job runs, and only then.
+  lease_token uuid,
+  lease_expires_at timestamptz,
+  claim_id uuid,
+
+  -- How it ended.
+  finished_at timestamptz,
+  failure text,
+  result bytea,
+  error bytea, -- what the function threw
+  message text, -- what the plane has to say where the function did not end it
+
+  primary key (namespace, id),
+  constraint state_is_known check (state in ('pending', 'running', 'succeeded', 'failed', 'cancelled')),
+  constraint failure_is_known check (failure is null or failure in ('threw', 'timed_out', 'stalled', 'expired')),
+  constraint running_has_a_lease check (
+    (state = 'running') = (lease_token is not null)
+    and (state = 'running') = (lease_expires_at is not null)
+    and (state = 'running') = (claim_id is not null)
+  ),
+  constraint final_has_an_end check ((state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)),
+  constraint succeeded_has_a_result check ((state = 'succeeded') = (result is not null)),
+  constraint failed_has_a_reason check ((state = 'failed') = (failure is not null)),
+  constraint threw_has_an_error check (coalesce(failure = 'threw', false) = (error is not null)),
+  constraint attempts_are_bounded check (attempt between 0 and max_attempts and fence >= attempt),
+  constraint started_has_an_attempt check (attempt = 0 or started_at is not null),
+  constraint digest_is_sha256 check (octet_length(args_digest) = 32),
+  constraint times_are_positive check (max_attempts > 0 and lease_ms > 0 and coalesce(timeout_ms, 1) > 0)
+);
+
+-- The claim: due jobs of a service in order. Partial, so that finished jobs weigh nothing.
+create index if not exists jobs_pending on callplane.jobs (namespace, service, priority desc, run_at, id)
+where state = 'pending';
+
+-- The sweep, which knows no namespace: leases that ran out. timeout_at needs no index, since no lease outlives it.
+create index if not exists jobs_leased on callplane.jobs (lease_expires_at, namespace)
+where state = 'running';
+
+-- A claim repeated with the same id: what it holds.
+create index if not exists jobs_claimed on callplane.jobs (namespace, runner_id, claim_id)
+where state = 'running';
+
+-- The sweep: deadlines that passed.
+create index if not exists jobs_with_a_deadline on callplane.jobs (deadline_at, namespace)
+where deadline_at is not null and state in ('pending', 'running');
+
+-- Attempts that have ended. The running one is in its job's row: one row written less per call, and its token is
+-- checked where it is changed.
+create table if not exists callplane.attempts (
+  namespace text not null,
+  job_id uuid not null,
+  fence int8 not null,
+  attempt int8 not null,
+  token uuid not null, -- outlives the lease, so that a repeated report gets the answer of the first
+  runner_id uuid not null,
+  started_at timestamptz not null,
+  ended_at timestamptz not null default now(),
+  outcome text not null,
+  error bytea,
+  message text,
+  primary key (namespace, job_id, fence),
+  constraint outcome_is_known check (
+    outcome in ('succeeded', 'cancelled', 'threw', 'timed_out', 'stalled', 'expired')
+  ),
+  constraint threw_has_an_error check ((outcome = 'threw') = (error is not null))
+);
