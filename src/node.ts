@@ -16,7 +16,7 @@ import { NO_CONNECTION, SqlError, type Sql } from './db/sql.ts'
 import { createApp } from './http/app.ts'
 import { bootstrapKey } from './http/auth.ts'
 import type { LogEvent, Plane } from './http/context.ts'
-import { maintain } from './http/maintenance.ts'
+import { maintain, maintainAndArm } from './http/maintenance.ts'
 import { SCOPES } from './protocol/endpoint.ts'
 import { hashSecret, newKey, parseKey } from './protocol/keys.ts'
 
@@ -39,8 +39,8 @@ export interface RunningPlane {
   close(): Promise<void>
 }
 
-/** Time alone moves few jobs: a look this often keeps a dead runner's jobs from waiting longer. */
-const SWEEP_EVERY_MS = 1_000
+/** The net below the alarm, which knows what this process wrote: another may have died with its own. */
+const SWEEP_EVERY_MS = 10_000
 
 /** Another process's rings are not heard here: polls look this often for what it wrote. */
 const LOOK_EVERY_MS = 500
@@ -197,7 +197,7 @@ async function listen(
   { sql, close }: { sql: Sql; close: () => Promise<void> },
   { port, host, lookEveryMs, ...options }: ListenOptions & { lookEveryMs: number },
 ): Promise<RunningPlane> {
-  const bell = inProcessBell({ lookEveryMs })
+  const bell = inProcessBell({ lookEveryMs, sweep: () => logged(app.plane, () => maintain(app.plane)) })
   const app = createApp({ sql, bell, ...options })
   const server = createAdaptorServer({ fetch: app.fetch })
   tune(server)
@@ -242,15 +242,24 @@ async function closeServer(server: ServerType, wakeAll: () => void): Promise<voi
   clearTimeout(cut)
 }
 
-/** Sweeps on a timer, never two at once; a failure is logged and the next turn tries again. */
+async function logged<T>(plane: Plane, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run()
+  } catch (error) {
+    plane.log({ level: 'warn', event: 'sweep_failed', detail: String(error) })
+    throw error
+  }
+}
+
+/** Sweeps on a timer, never two at once. */
 function sweepForEver(plane: Plane): () => Promise<void> {
   let running: Promise<void> = Promise.resolve()
   let isRunning = false
   const timer = setInterval(() => {
     if (isRunning) return
     isRunning = true
-    running = maintain(plane)
-      .catch((error: unknown) => plane.log({ level: 'warn', event: 'sweep_failed', detail: String(error) }))
+    running = logged(plane, () => maintainAndArm(plane))
+      .catch(() => {}) // The next turn tries again.
       .finally(() => (isRunning = false))
   }, SWEEP_EVERY_MS)
   timer.unref()

@@ -1,14 +1,13 @@
 // The Cloudflare entry: requests, the cron trigger, and the Durable Object classes. The only file that sees Env.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { DurableObjectNamespace, ExecutionContext, Hyperdrive } from '@cloudflare/workers-types'
-import { durableObjectBell, type BellObject } from './bell/durable-object.workerd.ts'
+import { durableObjectBell, SleepingBell } from './bell/durable-object.workerd.ts'
 import { neonSql } from './db/neon.ts'
 import { pgSql } from './db/pg.ts'
 import type { Sql } from './db/sql.ts'
 import { createApp, type App } from './http/app.ts'
-import { maintain } from './http/maintenance.ts'
-
-export { BellObject } from './bell/durable-object.workerd.ts'
+import type { Plane } from './http/context.ts'
+import { maintain, maintainAndArm } from './http/maintenance.ts'
 
 export interface Env {
   BELL: DurableObjectNamespace<BellObject>
@@ -20,6 +19,13 @@ export interface Env {
   CALLPLANE_ORIGINS?: string
   /** Where the Neon driver sends its statements in development; unset in production. */
   NEON_FETCH_ENDPOINT?: string
+}
+
+/** What wakes waiting polls, and keeps the alarm of the sweep. */
+export class BellObject extends SleepingBell<Env> {
+  protected override sweep(): Promise<number | null> {
+    return withDatabase(this.env, (plane) => maintain(plane))
+  }
 }
 
 /** A socket to Hyperdrive belongs to the request that opened it: each request has its own, found here. */
@@ -78,13 +84,19 @@ export default {
     return response
   },
 
-  async scheduled(_: unknown, env: Env): Promise<void> {
-    if (env.HYPERDRIVE === undefined) return maintain(appOf(env).plane)
-    const database = pgSql({ connectionString: env.HYPERDRIVE.connectionString, max: 1 })
-    try {
-      await ofRequest.run(database.sql, () => maintain(appOf(env).plane))
-    } finally {
-      await database.close()
-    }
+  scheduled(_: unknown, env: Env): Promise<void> {
+    return withDatabase(env, maintainAndArm)
   },
+}
+
+/** Runs something outside of requests, with a connection of its own where the database is behind Hyperdrive. */
+async function withDatabase<T>(env: Env, run: (plane: Plane) => Promise<T>): Promise<T> {
+  const { plane } = appOf(env)
+  if (env.HYPERDRIVE === undefined) return run(plane)
+  const database = pgSql({ connectionString: env.HYPERDRIVE.connectionString, max: 1 })
+  try {
+    return await ofRequest.run(database.sql, () => run(plane))
+  } finally {
+    await database.close()
+  }
 }

@@ -64,6 +64,11 @@ export interface Bell {
   join(interest: Interest): Promise<Waiter>
   /** After the commit. Never throws: what it cannot wake is found by the next look. */
   ring(ring: Ring): Promise<void>
+  /**
+   * The sweep is to run in so many milliseconds, if it does not sooner. Never throws: what is overdue all the same is found
+   * by the timer, the cron trigger or a poll.
+   */
+  alarm(inMs: number): Promise<void>
   /** How long a poll may wait without looking, since other processes may ring bells that this one does not hear. */
   lookEveryMs: number
 }

@@ -1,8 +1,11 @@
-// The bell on Cloudflare: one Durable Object per namespace, which sleeps while the polls wait.
+// The bell on Cloudflare: one Durable Object per namespace, which sleeps while the polls wait, and one for the alarm.
 //
 // A poll waits in its Worker, where waiting is free, on a WebSocket to the object. The object accepts it so that it may
 // hibernate: whatever it must know of a waiter is attached to the socket, and nothing is kept in memory. A ring is one
 // call that finds the sockets it concerns.
+//
+// The alarm is kept by one object for all namespaces, since the sweep rules over all of them. Its time is on disk: it
+// outlives every isolate.
 import { DurableObject } from 'cloudflare:workers'
 import type {
   DurableObjectNamespace,
@@ -33,8 +36,37 @@ const shortId = (id: string) => id.slice(-12)
 /** What goes over a socket to its waiter. */
 type Message = 'rung' | 'replaced'
 
-/** Holds the waiters of one namespace. Evicted at any time, without harm: it keeps nothing but sockets. */
-export class BellObject extends DurableObject {
+/** Namespaces have no such name. */
+const ALARM_OBJECT = ':alarm'
+/** After the database did not answer, the sweep is tried again so much later. */
+const AFTER_FAILURE_MS = 5_000
+/** What is still overdue after a sweep is locked by another, or has just come. */
+const AGAIN_MS = 1_000
+
+/**
+ * Holds the waiters of one namespace, or the alarm. Evicted at any time, without harm: it keeps nothing but sockets and
+ * the time of the alarm. The Worker that has the database says how to sweep.
+ */
+export abstract class SleepingBell<Env> extends DurableObject<Env> {
+  /** Runs the sweep; returns in how many milliseconds it is wanted again. */
+  protected abstract sweep(): Promise<number | null>
+
+  /** Sets the alarm, unless it is set to ring sooner. */
+  async alarmBy(inMs: number): Promise<void> {
+    const wantedMs = Date.now() + inMs
+    const knownMs = await this.ctx.storage.getAlarm()
+    if (knownMs === null || knownMs > wantedMs) await this.ctx.storage.setAlarm(wantedMs)
+  }
+
+  override async alarm(): Promise<void> {
+    let nextMs: number | null = AFTER_FAILURE_MS
+    try {
+      nextMs = await this.sweep()
+    } finally {
+      if (nextMs !== null) await this.alarmBy(Math.max(nextMs, AGAIN_MS))
+    }
+  }
+
   override async fetch(request: WorkerRequest): Promise<WorkerResponse> {
     const { 0: client, 1: server } = new WebSocketPair()
     const attachment = JSON.parse(request.headers.get('callplane-interest') ?? '{}') as Attachment // from our own Worker
@@ -95,7 +127,10 @@ function tell(socket: WorkerSocket, message: Message): void {
 }
 
 /** The bell of a Worker. A ring carries no outcomes: the waiter looks. */
-export function durableObjectBell(objects: DurableObjectNamespace<BellObject>): Bell {
+export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingBell<Env>>): Bell {
+  /** When the alarm rings at the latest, as far as this isolate knows: asking for what is known costs a request. */
+  let alarmAtMs = -Infinity
+
   return {
     lookEveryMs: Number.POSITIVE_INFINITY,
 
@@ -120,6 +155,17 @@ export function durableObjectBell(objects: DurableObjectNamespace<BellObject>): 
         await inTime(objects.getByName(namespace).ring(now, ids))
       } catch {
         // Overloaded or just moved: a look finds what was not rung for.
+      }
+    },
+
+    async alarm(inMs) {
+      const nowMs = Date.now()
+      if (alarmAtMs > nowMs && alarmAtMs <= nowMs + inMs) return
+      try {
+        await inTime(objects.getByName(ALARM_OBJECT).alarmBy(inMs))
+        alarmAtMs = nowMs + inMs
+      } catch {
+        // The cron trigger and the polls find what the alarm does not.
       }
     },
   }

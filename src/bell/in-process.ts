@@ -1,4 +1,5 @@
 // The bell of one process: waiters and writers share memory, and a ring carries the outcome along.
+import { later, sweepAlarm } from './alarm.ts'
 import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
 
 /** A ring further off than this is left to the looks of the polls, which are more often than that. */
@@ -57,8 +58,16 @@ class InProcessWaiter implements Waiter {
   }
 }
 
-/** A bell for waiters and writers of this process. `lookEveryMs`: Infinity where no other process writes. */
-export function inProcessBell({ lookEveryMs }: { lookEveryMs: number }): Bell & { close(): void } {
+export interface InProcessBellOptions {
+  /** Infinity where no other process writes. */
+  lookEveryMs: number
+  /** What the alarm runs; returns in how many milliseconds it wants to run again. Default: there is no alarm. */
+  sweep?: () => Promise<number | null>
+}
+
+/** A bell for waiters and writers of this process. */
+export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Bell & { close(): void } {
+  const alarm = sweep === undefined ? null : sweepAlarm(sweep)
   // Sets keep the order of arrival, so that the longest waiting is woken first.
   const byTopic = new Map<string, Set<InProcessWaiter>>()
   const byClaim = new Map<string, InProcessWaiter>()
@@ -111,6 +120,7 @@ export function inProcessBell({ lookEveryMs }: { lookEveryMs: number }): Bell & 
 
     /** Ends every wait there is, since the process goes. */
     close() {
+      alarm?.stop()
       for (const waiters of byTopic.values()) for (const waiter of waiters) waiter.wake({ why: 'replaced' })
     },
 
@@ -145,12 +155,9 @@ export function inProcessBell({ lookEveryMs }: { lookEveryMs: number }): Bell & 
         else if (inMs <= MAX_RING_AHEAD_MS) later(() => wakeService(namespace, service, jobs), inMs)
       }
     },
-  }
-}
 
-/** A timer that does not keep the process alive, on runtimes that have processes. */
-function later(run: () => void, ms: number): void {
-  const timer: unknown = setTimeout(run, ms)
-  if (typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function')
-    timer.unref()
+    async alarm(inMs) {
+      alarm?.by(inMs)
+    },
+  }
 }

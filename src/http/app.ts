@@ -46,7 +46,14 @@ export function createApp({
   log = () => {},
   retentionMs = DEFAULT_RETENTION_MS,
 }: AppOptions): App {
-  const plane: Plane = { sql: withRetry(sql), bell, metrics: createMetrics(), log, retentionMs }
+  const plane: Plane = {
+    sql: withRetry(sql),
+    bell,
+    metrics: createMetrics(),
+    log,
+    retentionMs,
+    sweeps: { lastAtMs: -Infinity },
+  }
   const app = new Hono<HttpEnv>()
 
   app.use(observe(plane))

@@ -95,6 +95,8 @@ export async function createJobs(plane: Plane, namespace: string, calls: readonl
   const due = calls.filter((_, index) => isJob(index))
   plane.metrics.count('callplane_calls_created_total', {}, enqueued.filter((one) => 'isNew' in one && one.isNew).length)
   await plane.bell.ring({ namespace, due: dueOf(due.map(({ service, delayMs = 0 }) => ({ service, inMs: delayMs }))) })
+  const deadlines = enqueued.flatMap((one) => ('isNew' in one && one.deadlineInMs !== null ? [one.deadlineInMs] : []))
+  if (deadlines.length > 0) await plane.bell.alarm(Math.min(...deadlines))
   return enqueued
 }
 

@@ -4,10 +4,33 @@ import type { Moved } from '../jobs/moved.ts'
 import { sweep } from '../jobs/sweep.ts'
 import type { Plane } from './context.ts'
 
-/** One turn of the sweep over all namespaces. */
-export async function maintain(plane: Plane): Promise<void> {
-  for await (const moved of sweep(plane.sql)) {
-    for (const [namespace, jobs] of Map.groupBy(moved, (job) => job.namespace)) await tell(plane, namespace, jobs)
+/** Polls start the sweep where their process has not swept for so long: it needs neither an alarm nor a timer then. */
+const SWEPT_WITHIN_MS = 10_000
+
+/** One turn of the sweep over all namespaces. Returns in how many milliseconds the next is wanted; null: nothing known. */
+export async function maintain(plane: Plane): Promise<number | null> {
+  plane.sweeps.lastAtMs = performance.now()
+  const turn = sweep(plane.sql, { retentionMs: plane.retentionMs })
+  for (;;) {
+    const { done, value } = await turn.next()
+    if (done === true) return value
+    for (const [namespace, jobs] of Map.groupBy(value, (job) => job.namespace)) await tell(plane, namespace, jobs)
+  }
+}
+
+/** The same from a timer or a cron trigger, which have no alarm of their own to set. */
+export async function maintainAndArm(plane: Plane): Promise<void> {
+  const nextMs = await maintain(plane)
+  if (nextMs !== null) await plane.bell.alarm(nextMs)
+}
+
+/** The same from a poll, which does not fail for it. */
+export async function maintainNowAndThen(plane: Plane): Promise<void> {
+  if (performance.now() - plane.sweeps.lastAtMs < SWEPT_WITHIN_MS) return
+  try {
+    await maintainAndArm(plane)
+  } catch (error) {
+    plane.log({ level: 'warn', event: 'sweep_failed', detail: String(error) })
   }
 }
 

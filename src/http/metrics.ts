@@ -6,6 +6,7 @@ const HELP = {
   callplane_jobs_claimed_total: 'Jobs handed to runners.',
   callplane_jobs_ended_total: 'Jobs that ended, by how.',
   callplane_reports_refused_total: 'Reports of attempts that had lost their lease.',
+  callplane_jobs_given_back_total: 'Jobs whose runner had gone before it heard of them.',
   callplane_jobs_swept_total: 'Jobs that the sweep moved, by the state that they went to.',
 } as const
 

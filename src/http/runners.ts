@@ -1,24 +1,25 @@
 // /v1/runners: join, poll (report + heartbeat + claim), leave.
 import { Hono } from 'hono'
 import { dueOf, type EndedCall } from '../bell/bell.ts'
-import { claimJobs, type RunnerRef } from '../jobs/claim.ts'
 import { completeJobs } from '../jobs/complete.ts'
 import { failJobs } from '../jobs/fail.ts'
 import { heartbeatJobs } from '../jobs/heartbeat.ts'
 import type { Verdict } from '../jobs/lease.ts'
-import { leaveRunner, registerRunner } from '../jobs/register.ts'
+import { leaveRunner, registerRunner, seeRunner } from '../jobs/register.ts'
 import { CallplaneError, toWireError } from '../protocol/errors.ts'
 import type { CallOutcome } from '../protocol/job.ts'
-import { MAX_CLAIM_BYTES } from '../protocol/limits.ts'
 import { leaveRunnerRequest, pollRequest, registerRunnerRequest } from '../protocol/runners.ts'
-import type { ClaimedJob, ClaimRequest, Report } from '../protocol/runners.ts'
+import type { ClaimedJob, Report } from '../protocol/runners.ts'
 import { msgpack } from './answer.ts'
 import { authorize } from './auth.ts'
 import { readMsgpack } from './body.ts'
 import type { HttpEnv, Plane } from './context.ts'
+import { presence } from './presence.ts'
+import { claimIdOf, takeJobs } from './take-jobs.ts'
 
 export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
   const app = new Hono<HttpEnv>()
+  const isSeenAnew = presence()
 
   app.post('/register', async (c) => {
     const runner = await readMsgpack(c, registerRunnerRequest)
@@ -30,6 +31,7 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
     )
     refuseTwins(runner.services)
     await registerRunner(plane.sql, principal.namespace, runner)
+    isSeenAnew(principal.namespace, runner.runner)
     return msgpack(c, { namespace: principal.namespace })
   })
 
@@ -47,10 +49,13 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
     const refusals = [...verdicts, ...renewals]
     // A refusal is news that the runner must act on: it does not wait behind the claim.
     const isRefused = refusals.some((error) => error !== null)
-    const isClaiming = claim !== undefined && !c.req.raw.signal.aborted
-    const jobs = isClaiming
-      ? await takeJobs(plane, { namespace, id: runner }, isRefused ? { ...claim, waitMs: 0 } : claim, c.req.raw.signal)
-      : []
+    const jobs: ClaimedJob[] = []
+    if (claim !== undefined && !c.req.raw.signal.aborted) {
+      const id = await claimIdOf(principal, runner, claim.id)
+      const waitMs = isRefused ? 0 : claim.waitMs
+      jobs.push(...(await takeJobs(plane, { namespace, id: runner }, { ...claim, id, waitMs }, c.req.raw.signal)))
+    }
+    if (jobs.length > 0 && isSeenAnew(namespace, runner)) await seeRunner(plane.sql, namespace, runner)
     return msgpack(c, { reports: verdicts.map(verdictAnswer), heartbeats: renewals.map(verdictAnswer), jobs })
   })
 
@@ -124,37 +129,4 @@ function isAsReported(verdict: Verdict): boolean {
 
 function setVerdict(verdicts: Map<string, Verdict>, token: string, verdict: Verdict | undefined): void {
   if (verdict !== undefined) verdicts.set(token, verdict)
-}
-
-/** Join, look, wait, look: until there are jobs, the time is over, or the runner is gone. */
-async function takeJobs(
-  plane: Plane,
-  runner: RunnerRef,
-  claim: ClaimRequest,
-  signal: AbortSignal,
-): Promise<ClaimedJob[]> {
-  const untilMs = performance.now() + claim.waitMs
-  const interest = { namespace: runner.namespace, claimId: claim.id, services: claim.services.map(({ name }) => name) }
-  for (;;) {
-    const waiter = await plane.bell.join(interest)
-    try {
-      const { jobs, leftOver } = await claimJobs(plane.sql, runner, {
-        claimId: claim.id,
-        services: claim.services,
-        maxBytes: MAX_CLAIM_BYTES,
-      })
-      if (jobs.length > 0) {
-        plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
-        const due = leftOver.map((service) => ({ service, jobs: 1 }))
-        if (due.length > 0) await plane.bell.ring({ namespace: runner.namespace, due })
-        return jobs
-      }
-      const leftMs = untilMs - performance.now()
-      if (leftMs <= 0 || signal.aborted) return []
-      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), signal)
-      if (wake.why === 'replaced' || signal.aborted) return []
-    } finally {
-      waiter.leave()
-    }
-  }
 }

@@ -3,6 +3,8 @@ import type { Sql } from '../db/sql.ts'
 import { MAX_CLAIM } from '../protocol/limits.ts'
 import { FIRST_LEASE_MS } from '../protocol/policy.ts'
 import type { ClaimedJob } from '../protocol/runners.ts'
+import { toClaimedJob, type ClaimedRow, type RunnerRef } from './claimed.ts'
+import { redeliverJobs } from './redeliver.ts'
 
 /** What a runner can take: some functions of a service, and how many more it can run at once. */
 export interface Capacity {
@@ -11,37 +13,19 @@ export interface Capacity {
   capacity: number
 }
 
-export interface RunnerRef {
-  namespace: string
-  id: string
-}
-
 export interface Claimed {
   jobs: ClaimedJob[]
   /** Services that have more due jobs than this claim could take. */
   leftOver: string[]
 }
 
-type ClaimedRow = {
-  id: string
-  service: string
-  function: string
-  args: Uint8Array
-  token: string
-  attempt: number
-  max_attempts: number
-  fence: number
-  lease_left_ms: number
-  timeout_left_ms: number | null
-  retry_on: string[] | null
-  parent_id: string | null
-  left_over: string[] | null
-}
+/** The look itself, and with it each job that was claimed; one row without a job where there is none. */
+type LookRow = (ClaimedRow | { [K in keyof ClaimedRow]: null }) & { is_held: boolean; left_over: string[] | null }
 
 /**
  * pending → running, for due jobs of the runner's functions, by priority, then time; or, where the claim holds jobs
- * already, those again: its first answer was lost. Nothing due is no jobs. `maxBytes` bounds the arguments handed out; the
- * first job goes out whatever its size.
+ * already, those again: its first answer was lost. Nothing due is no jobs. `claimId` is one that nobody but this runner
+ * can send. `maxBytes` bounds the arguments handed out; the first job goes out whatever its size.
  */
 export async function claimJobs(
   sql: Sql,
@@ -53,7 +37,7 @@ export async function claimJobs(
   // service is told, so that somebody looks again. One more row than fits tells whether there are any left.
   // The || '' in the guard hides it from the planner, which would walk every pending job by the partial index rather
   // than look up a few ids, as long as a new table has no statistics: 180 ms instead of 1. The other transitions too.
-  const rows = await sql<ClaimedRow>(
+  const rows = await sql<LookRow>(
     /* sql */ `
     with asked as (
       select service, functions::jsonb as functions, capacity
@@ -89,25 +73,24 @@ export async function claimJobs(
     ), claimed as (
       update callplane.jobs j
       set state = 'running', attempt = j.attempt + 1, fence = j.fence + 1, lease_token = gen_random_uuid(),
-        runner_id = $2::uuid, claim_id = $3::uuid, started_at = now(), progress = null,
+        runner_id = $2::uuid, claim_id = $3::uuid, is_redelivered = false, started_at = now(), progress = null,
         timeout_at = now() + j.timeout_ms * interval '1 millisecond',
         lease_expires_at = least(now() + least(j.lease_ms, $9::int8) * interval '1 millisecond',
           now() + j.timeout_ms * interval '1 millisecond')
       from fitting f
       where j.namespace = $1 and j.id = f.id and j.state || '' = 'pending'
       returning j.*
-    ), answer as (
-      select * from claimed
-      union all
-      select j.* from callplane.jobs j join held h on h.id = j.id where j.namespace = $1
     )
-    select id, service, function, args, lease_token as token, attempt, max_attempts, fence, parent_id,
-      (extract(epoch from lease_expires_at - now()) * 1000)::int8 as lease_left_ms,
-      (extract(epoch from timeout_at - now()) * 1000)::int8 as timeout_left_ms,
-      retry -> 'on' as retry_on,
-      (select array_agg(distinct due.service) from due where due.id not in (select id from claimed)) as left_over
-    from answer
-    order by priority desc, run_at, id`,
+    select c.id, c.service, c.function, c.args, c.lease_token as token, c.attempt, c.max_attempts, c.fence, c.parent_id,
+      (extract(epoch from c.lease_expires_at - now()) * 1000)::int8 as lease_left_ms,
+      (extract(epoch from c.timeout_at - now()) * 1000)::int8 as timeout_left_ms,
+      c.retry -> 'on' as retry_on, look.is_held, look.left_over
+    from (
+      select exists (select 1 from held) as is_held,
+        (select array_agg(distinct due.service) from due where due.id not in (select id from claimed)) as left_over
+    ) look
+    left join claimed c on true
+    order by c.priority desc, c.run_at, c.id`,
     [
       runner.namespace,
       runner.id,
@@ -120,22 +103,10 @@ export async function claimJobs(
       FIRST_LEASE_MS,
     ],
   )
-  return { jobs: rows.map(toClaimedJob), leftOver: rows[0]?.left_over ?? [] }
-}
-
-function toClaimedJob(row: ClaimedRow): ClaimedJob {
-  return {
-    id: row.id,
-    service: row.service,
-    function: row.function,
-    args: row.args,
-    token: row.token,
-    attempt: row.attempt,
-    maxAttempts: row.max_attempts,
-    fence: row.fence,
-    leaseMs: Math.max(0, row.lease_left_ms),
-    ...(row.timeout_left_ms === null ? {} : { timeoutMs: Math.max(0, row.timeout_left_ms) }),
-    ...(row.retry_on === null ? {} : { retryOn: row.retry_on }),
-    ...(row.parent_id === null ? {} : { parent: row.parent_id }),
+  const [look] = rows
+  if (look?.is_held) {
+    const names = services.map((service) => service.name)
+    return { jobs: await redeliverJobs(sql, runner, { claimId, services: names }), leftOver: [] }
   }
+  return { jobs: rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row)])), leftOver: look?.left_over ?? [] }
 }

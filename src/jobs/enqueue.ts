@@ -7,7 +7,9 @@ import { DEFAULT_ATTEMPTS, DEFAULT_LEASE_MS } from '../protocol/policy.ts'
 import { retryColumn } from './retry.ts'
 
 /** What became of one call: its job, new or found, or the reason why there is none. */
-export type Enqueued = { id: string; isNew: boolean } | { id: string; error: CallplaneError }
+export type Enqueued =
+  | { id: string; isNew: boolean; deadlineInMs: number | null }
+  | { id: string; error: CallplaneError }
 
 /** An id up to a day ahead of the database is a caller's clock that runs fast, not a repeat from the future. */
 const MAX_AHEAD_MS = 86_400_000
@@ -35,13 +37,22 @@ export async function enqueueJobs(
   return calls.map(({ id }) => known.get(id) ?? { id, error: undecided })
 }
 
+type EnqueuedRow = {
+  id: string
+  deadline_in_ms: number | null
+  is_new: boolean
+  is_known: boolean
+  is_same: boolean
+  is_in_time: boolean
+}
+
 async function enqueueOnce(
   sql: Sql,
   namespace: string,
   calls: readonly CallRequest[],
   retentionMs: number,
 ): Promise<Enqueued[]> {
-  const rows = await sql<{ id: string; is_new: boolean; is_known: boolean; is_same: boolean; is_in_time: boolean }>(
+  const rows = await sql<EnqueuedRow>(
     /* sql */ `
     with sent as (
       select *, made_at_ms between (extract(epoch from now()) * 1000)::int8 - $13::int8
@@ -66,9 +77,9 @@ async function enqueueOnce(
       where s.is_in_time
       order by s.id
       on conflict (namespace, id) do nothing
-      returning id
+      returning id, deadline_at
     )
-    select s.id, i.id is not null as is_new, j.id is not null as is_known, s.is_in_time,
+    select s.id, (extract(epoch from i.deadline_at - now()) * 1000)::int8 as deadline_in_ms, i.id is not null as is_new, j.id is not null as is_known, s.is_in_time,
       coalesce(j.service = s.service and j.function = s.function and j.args_digest = s.args_digest, false) as is_same
     from sent s
     left join inserted i on i.id = s.id
@@ -94,8 +105,8 @@ async function enqueueOnce(
     ],
   )
   return rows.flatMap((row): Enqueued[] => {
-    if (row.is_new) return [{ id: row.id, isNew: true }]
-    if (row.is_known && row.is_same) return [{ id: row.id, isNew: false }]
+    if (row.is_new) return [{ id: row.id, isNew: true, deadlineInMs: row.deadline_in_ms }]
+    if (row.is_known && row.is_same) return [{ id: row.id, isNew: false, deadlineInMs: null }]
     if (row.is_known) {
       const message = `call ${row.id} exists with another function or other arguments: use a fresh id for another call`
       return [{ id: row.id, error: new CallplaneError('call_id_conflict', message) }]

@@ -17,7 +17,7 @@ export async function registerRunner(sql: Sql, namespace: string, runner: Regist
       insert into callplane.runners (namespace, id, host, sdk, services)
       values ($1, $2::uuid, $3, $4, $5::jsonb)
       on conflict (namespace, id)
-        do update set host = excluded.host, sdk = excluded.sdk, services = excluded.services, left_at = null
+        do update set host = excluded.host, sdk = excluded.sdk, services = excluded.services, seen_at = now(), left_at = null
     )
     insert into callplane.functions as f (namespace, service, name, policy)
     select $1, s.service, s.name, s.policy::jsonb
@@ -40,6 +40,14 @@ export async function registerRunner(sql: Sql, namespace: string, runner: Regist
 
 function storedPolicy({ retry, ...rest }: FunctionPolicy) {
   return retry === undefined ? rest : { ...rest, retry: storedRetry(retry) }
+}
+
+/** The runner is at work: it stays known. */
+export async function seeRunner(sql: Sql, namespace: string, id: string): Promise<void> {
+  await sql(/* sql */ `update callplane.runners set seen_at = now() where namespace = $1 and id = $2::uuid`, [
+    namespace,
+    id,
+  ])
 }
 
 /** Marks a runner as gone. What it still runs stays its own until the leases end. */

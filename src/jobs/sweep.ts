@@ -2,21 +2,55 @@
 import type { Sql } from '../db/sql.ts'
 import { expireJobs } from './expire.ts'
 import type { Moved } from './moved.ts'
+import { findNextDuties } from './overdue.ts'
+import { forgetJobs, forgetRunners } from './forget.ts'
 import { retryStalledJobs } from './stall.ts'
 
 /** Bounds the locks that one statement takes; what is left over is the next statement's. */
 const LIMIT = 500
 
+export interface SweepOptions {
+  /** How long jobs are kept after their end. */
+  retentionMs: number
+  /** Statements of one duty. Default 20. */
+  rounds?: number
+}
+
 /**
- * Runs every duty until nothing is left of it, at most `rounds` statements each, and tells of the jobs that each statement
- * moved, as soon as it has. Rules over all namespaces.
+ * Looks what is overdue, runs those duties until nothing is left of them, and yields the jobs that each statement moved,
+ * as soon as it has. Where nothing is overdue the look is its only statement. Returns in how many milliseconds there is
+ * something to do again; null where nothing is known. Rules over all namespaces.
  */
-export async function* sweep(sql: Sql, { rounds = 20 }: { rounds?: number } = {}): AsyncGenerator<Moved[]> {
-  for (const duty of [expireJobs, retryStalledJobs]) {
+export async function* sweep(
+  sql: Sql,
+  { retentionMs, rounds = 20 }: SweepOptions,
+): AsyncGenerator<Moved[], number | null> {
+  const due = await findNextDuties(sql, { retentionMs })
+  if (isDue(due.deadline)) yield* untilDone(() => expireJobs(sql, { limit: LIMIT }), rounds)
+  if (isDue(due.lease)) yield* untilDone(() => retryStalledJobs(sql, { limit: LIMIT }), rounds)
+  if (isDue(due.retention)) {
     for (let round = 0; round < rounds; round++) {
-      const moved = await duty(sql, { limit: LIMIT })
-      if (moved.length > 0) yield moved
-      if (moved.length < LIMIT) break
+      if ((await forgetJobs(sql, { retentionMs, limit: LIMIT })) < LIMIT) break
     }
+    await forgetRunners(sql, { retentionMs, limit: LIMIT })
   }
+  const hadWork = Object.values(due).some(isDue)
+  return earliest(hadWork ? await findNextDuties(sql, { retentionMs }) : due)
+}
+
+async function* untilDone(duty: () => Promise<Moved[]>, rounds: number): AsyncGenerator<Moved[]> {
+  for (let round = 0; round < rounds; round++) {
+    const moved = await duty()
+    if (moved.length > 0) yield moved
+    if (moved.length < LIMIT) return
+  }
+}
+
+function isDue(inMs: number | null): boolean {
+  return inMs !== null && inMs <= 0
+}
+
+function earliest(next: Record<string, number | null>): number | null {
+  const known = Object.values(next).filter((inMs) => inMs !== null)
+  return known.length === 0 ? null : Math.max(0, Math.min(...known))
 }

@@ -7,11 +7,12 @@ import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { failJobs } from '../../src/jobs/fail.ts'
 import { findJob, findOutcomes } from '../../src/jobs/find.ts'
+import { giveBackJobs } from '../../src/jobs/give-back.ts'
 import { heartbeatJobs } from '../../src/jobs/heartbeat.ts'
 import { sweep } from '../../src/jobs/sweep.ts'
 import type { CallRequest } from '../../src/protocol/calls.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
-import type { JobState } from '../../src/protocol/job.ts'
+import { IS_FINAL, type JobState } from '../../src/protocol/job.ts'
 import { embeddedSql } from '../support/plane.ts'
 
 const RETENTION_MS = 7 * 86_400_000
@@ -36,15 +37,21 @@ async function claim(claimId: string = crypto.randomUUID()) {
   return (await claimJobs(sql, runner, { claimId, services, maxBytes: 1e6 })).jobs
 }
 
-const age = (column: 'lease_expires_at' | 'timeout_at' | 'deadline_at' | 'run_at', id: string) =>
+type Time = 'lease_expires_at' | 'timeout_at' | 'deadline_at' | 'run_at' | 'finished_at'
+
+/** Times that a job in another state does not have stay as they are. */
+const age = (column: Time, id: string, by = '1 second') =>
   sql(
-    `update callplane.jobs set ${column} = now() - interval '1 second'
-    where namespace = $1 and id = $2::uuid and (state = 'running' or '${column}' in ('deadline_at', 'run_at'))`,
-    [namespace, id],
+    `update callplane.jobs set ${column} = now() - $3::interval
+    where namespace = $1 and id = $2::uuid and case
+      when '${column}' in ('lease_expires_at', 'timeout_at') then state = 'running'
+      when '${column}' = 'finished_at' then finished_at is not null
+      else true end`,
+    [namespace, id, by],
   )
 
 async function sweepAll(): Promise<void> {
-  for await (const _ of sweep(sql));
+  for await (const _ of sweep(sql, { retentionMs: RETENTION_MS }));
 }
 
 const NO_TOKEN = '99999999-9999-4999-8999-999999999999'
@@ -55,6 +62,9 @@ const failure = (id: string, token: string, isRetryable = true) => ({
   isRetryable,
 })
 
+/** Under which `jobIn` claims: any UUID of its own. */
+const claimIdOf = (call: CallRequest) => call.id
+
 /** Brings a new job into the state; the token is that of its current or last attempt. */
 async function jobIn(
   state: JobState,
@@ -63,7 +73,7 @@ async function jobIn(
   const call = aCall(options)
   await enqueueJobs(sql, namespace, [call], { retentionMs: RETENTION_MS })
   if (state === 'pending') return { call, token: NO_TOKEN }
-  const [job] = await claim()
+  const [job] = await claim(claimIdOf(call))
   const token = job?.token ?? NO_TOKEN
   if (state === 'succeeded') await completeJobs(sql, namespace, [{ id: call.id, token, result: new Uint8Array([5]) }])
   if (state === 'failed') await failJobs(sql, namespace, [failure(call.id, token, false)])
@@ -74,6 +84,9 @@ async function jobIn(
 type Verb =
   | 'create again'
   | 'claim'
+  | 'claim with the same id'
+  | 'give back'
+  | 'give back with another token'
   | 'complete'
   | 'complete with another token'
   | 'fail'
@@ -83,10 +96,14 @@ type Verb =
   | 'lease runs out'
   | 'timeout passes'
   | 'deadline passes'
+  | 'retention passes'
 
 const VERBS: Record<Verb, (call: CallRequest, token: string) => Promise<unknown>> = {
   'create again': (call) => enqueueJobs(sql, namespace, [call], { retentionMs: RETENTION_MS }),
   claim: () => claim(),
+  'claim with the same id': (call) => claim(claimIdOf(call)),
+  'give back': ({ id }, token) => giveBackJobs(sql, namespace, [{ id, token }]),
+  'give back with another token': ({ id }) => giveBackJobs(sql, namespace, [{ id, token: NO_TOKEN }]),
   complete: ({ id }, token) => completeJobs(sql, namespace, [{ id, token, result: new Uint8Array([6]) }]),
   'complete with another token': ({ id }) =>
     completeJobs(sql, namespace, [{ id, token: NO_TOKEN, result: new Uint8Array([6]) }]),
@@ -107,11 +124,21 @@ const VERBS: Record<Verb, (call: CallRequest, token: string) => Promise<unknown>
     await age('deadline_at', id)
     await sweepAll()
   },
+  'retention passes': async ({ id }) => {
+    await age('finished_at', id, '8 days')
+    await sweepAll()
+  },
 }
 
-const stays = (state: JobState): Record<Verb, JobState> => ({
+/** Forgotten: there is no row any more. */
+type End = JobState | 'gone'
+
+const stays = (state: JobState): Record<Verb, End> => ({
   'create again': state,
   claim: state,
+  'claim with the same id': state,
+  'give back': state,
+  'give back with another token': state,
   complete: state,
   'complete with another token': state,
   fail: state,
@@ -121,13 +148,21 @@ const stays = (state: JobState): Record<Verb, JobState> => ({
   'lease runs out': state,
   'timeout passes': state,
   'deadline passes': state,
+  'retention passes': IS_FINAL[state] ? 'gone' : state,
 })
 
 /** A job with three attempts that retries everything: where each verb takes it from each state. */
-const TABLE: Record<JobState, Record<Verb, JobState>> = {
-  pending: { ...stays('pending'), claim: 'running', cancel: 'cancelled', 'deadline passes': 'failed' },
+const TABLE: Record<JobState, Record<Verb, End>> = {
+  pending: {
+    ...stays('pending'),
+    claim: 'running',
+    'claim with the same id': 'running',
+    cancel: 'cancelled',
+    'deadline passes': 'failed',
+  },
   running: {
     ...stays('running'),
+    'give back': 'pending',
     complete: 'succeeded',
     fail: 'pending',
     'fail for good': 'failed',
@@ -141,15 +176,15 @@ const TABLE: Record<JobState, Record<Verb, JobState>> = {
   cancelled: stays('cancelled'),
 }
 
-describe.each(Object.entries(TABLE) as [JobState, Record<Verb, JobState>][])('a %s job', (from, row) => {
-  test.each(Object.entries(row) as [Verb, JobState][])('%s: %s', async (verb, to) => {
+describe.each(Object.entries(TABLE) as [JobState, Record<Verb, End>][])('a %s job', (from, row) => {
+  test.each(Object.entries(row) as [Verb, End][])('%s: %s', async (verb, to) => {
     const { call, token } = await jobIn(from, { retry: { attempts: 3, backoff: { initialMs: 0 } } })
     const before = await findJob(sql, { namespace, services: null }, call.id)
     await VERBS[verb](call, token)
     const after = await findJob(sql, { namespace, services: null }, call.id)
-    expect(after?.state).toBe(to)
+    expect(after?.state ?? 'gone').toBe(to)
     // What is final keeps its outcome, its end and its attempts, to the byte.
-    if (from !== 'pending' && from !== 'running') expect(after).toEqual(before)
+    if (IS_FINAL[from] && to !== 'gone') expect(after).toEqual(before)
   })
 })
 
@@ -244,6 +279,95 @@ test('a claim repeated with its id gets what it holds, and counts no attempt', a
   const again = await claim(claimId)
   expect(again.map(({ leaseMs: _, ...job }) => job)).toEqual(first.map(({ leaseMs: _, ...job }) => job))
   expect(await claim()).toHaveLength(1)
+})
+
+test('an attempt that nobody heard of is not counted, its fence is', async () => {
+  const { call, token } = await jobIn('running', { retry: { attempts: 1 } })
+  expect(await giveBackJobs(sql, namespace, [{ id: call.id, token }])).toEqual([{ id: call.id, service: 's' }])
+  const [again] = await claim()
+  expect(again).toMatchObject({ id: call.id, attempt: 1, fence: 2 })
+  expect(again?.token).not.toBe(token)
+  const [late] = await completeJobs(sql, namespace, [{ id: call.id, token, result: new Uint8Array([5]) }])
+  expect(late).toMatchObject({ error: { code: 'lease_lost' } })
+  const job = await findJob(sql, runnerReach(), call.id)
+  expect(job?.attempts).toMatchObject([{ attempt: 1, fence: 2, outcome: null }])
+})
+
+test('a job is given back twice at most: after that its silence counts', async () => {
+  const { call, token } = await jobIn('running', { retry: { attempts: 1 } })
+  const tokens = [token]
+  for (let times = 0; times < 2; times++) {
+    expect(await giveBackJobs(sql, namespace, [{ id: call.id, token: tokens.at(-1) ?? '' }])).toHaveLength(1)
+    const [again] = await claim()
+    tokens.push(again?.token ?? '')
+  }
+  expect(await giveBackJobs(sql, namespace, [{ id: call.id, token: tokens.at(-1) ?? '' }])).toEqual([])
+  await VERBS['lease runs out'](call, '')
+  expect(await findJob(sql, runnerReach(), call.id)).toMatchObject({ state: 'failed', failure: 'stalled', attempt: 1 })
+})
+
+test('what was delivered again is not given back: its second answer may have arrived', async () => {
+  const { call, token } = await jobIn('running')
+  expect(await claim(claimIdOf(call))).toMatchObject([{ token }])
+  expect(await giveBackJobs(sql, namespace, [{ id: call.id, token }])).toEqual([])
+  // The next attempt starts over.
+  await VERBS['lease runs out'](call, token)
+  const [next] = await claim()
+  expect(await giveBackJobs(sql, namespace, [{ id: call.id, token: next?.token ?? '' }])).toHaveLength(1)
+})
+
+test('a job delivered again has its first lease anew, within the time of its attempt', async () => {
+  const { call } = await jobIn('running', { timeoutMs: 60_000 })
+  await sql(`update callplane.jobs set lease_expires_at = now() + interval '2 seconds' where namespace = $1`, [
+    namespace,
+  ])
+  const [again] = await claim(claimIdOf(call))
+  expect(again?.leaseMs).toBeGreaterThan(14_000)
+  await sql(`update callplane.jobs set timeout_at = now() + interval '5 seconds' where namespace = $1`, [namespace])
+  await sql(`update callplane.jobs set lease_expires_at = timeout_at where namespace = $1`, [namespace])
+  const [last] = await claim(claimIdOf(call))
+  expect(last?.leaseMs).toBeLessThanOrEqual(5_000)
+})
+
+test('jobs go with their attempts when their time is over, and no others', async () => {
+  const old = await jobIn('succeeded')
+  const young = await jobIn('failed', { id: newCallId() })
+  const open = await jobIn('pending', { id: newCallId() })
+  await age('finished_at', old.call.id, '7 days 1 second')
+  await age('finished_at', young.call.id, '6 days 23 hours')
+  await sweepAll()
+  const left = await sql(`select id::text from callplane.jobs where namespace = $1`, [namespace])
+  expect(left.map(({ id }) => id).toSorted()).toEqual([young.call.id, open.call.id].toSorted())
+  const attempts = await sql(`select job_id::text as id from callplane.attempts where namespace = $1`, [namespace])
+  expect(attempts).toEqual([{ id: young.call.id }])
+})
+
+test('a sweep says when the next is wanted', async () => {
+  await sql('delete from callplane.jobs')
+  const next = async () => {
+    const turn = sweep(sql, { retentionMs: RETENTION_MS })
+    for (;;) {
+      const { done, value } = await turn.next()
+      if (done === true) return value
+    }
+  }
+  expect(await next()).toBeNull()
+  const ended = await jobIn('succeeded')
+  expect(await next()).toBeGreaterThan(RETENTION_MS - 60_000)
+  await jobIn('pending', { id: newCallId(), deadlineMs: 3_600_000, delayMs: 3_600_000 })
+  const deadline = await next()
+  expect(deadline).toBeGreaterThan(3_540_000)
+  expect(deadline).toBeLessThanOrEqual(3_600_000)
+  const running = await jobIn('running', { id: newCallId(), priority: 9 })
+  const lease = await next()
+  expect(lease).toBeGreaterThan(10_000)
+  expect(lease).toBeLessThanOrEqual(15_000)
+  // What was overdue is done when the sweep returns: it names what comes after.
+  await age('lease_expires_at', running.call.id)
+  await age('finished_at', ended.call.id, '8 days')
+  expect(await next()).toBeGreaterThan(3_500_000)
+  expect((await findJob(sql, runnerReach(), running.call.id))?.state).toBe('pending')
+  expect(await findJob(sql, runnerReach(), ended.call.id)).toBeNull()
 })
 
 test('a claim goes by priority, then time; takes what fits, and the first job whatever its size', async () => {
@@ -371,7 +495,7 @@ test('an id that is used for another call is refused; one out of its time too', 
     { error: { code: 'call_id_expired' } },
     { error: { code: 'call_id_expired' } },
   ])
-  expect(await VERBS['create again'](call, '')).toEqual([{ id: call.id, isNew: false }])
+  expect(await VERBS['create again'](call, '')).toMatchObject([{ id: call.id, isNew: false }])
 })
 
 test('no verb reaches into another namespace', async () => {
@@ -387,7 +511,7 @@ test('no verb reaches into another namespace', async () => {
   expect(await failJobs(sql, elsewhere, [failure(call.id, token)])).toMatchObject([{ error: { code: 'lease_lost' } }])
   expect((await findJob(sql, runnerReach(), call.id))?.state).toBe('running')
   const created = await enqueueJobs(sql, elsewhere, [call], { retentionMs: RETENTION_MS })
-  expect(created).toEqual([{ id: call.id, isNew: true }])
+  expect(created).toMatchObject([{ id: call.id, isNew: true }])
 })
 
 function runnerReach() {

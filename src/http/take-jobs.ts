@@ -1,0 +1,61 @@
+// The claim of a poll: join the bell, look, wait, look.
+import { dueOf } from '../bell/bell.ts'
+import { claimJobs } from '../jobs/claim.ts'
+import type { RunnerRef } from '../jobs/claimed.ts'
+import { giveBackJobs } from '../jobs/give-back.ts'
+import { MAX_CLAIM_BYTES } from '../protocol/limits.ts'
+import type { ClaimedJob, ClaimRequest } from '../protocol/runners.ts'
+import type { Plane, Principal } from './context.ts'
+import { maintainNowAndThen } from './maintenance.ts'
+
+/** Under which a claim is kept: who sends the same id with another key, or for another runner, does not get its jobs. */
+export async function claimIdOf({ keyId }: Principal, runner: string, claimId: string): Promise<string> {
+  const text = new TextEncoder().encode(`${keyId} ${runner} ${claimId}`)
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', text))
+  const hex = Array.from(digest.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('')
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+}
+
+/** Join, look, wait, look: until there are jobs, the time is over, or the runner is gone. */
+export async function takeJobs(
+  plane: Plane,
+  runner: RunnerRef,
+  claim: ClaimRequest,
+  signal: AbortSignal,
+): Promise<ClaimedJob[]> {
+  const untilMs = performance.now() + claim.waitMs
+  const interest = { namespace: runner.namespace, claimId: claim.id, services: claim.services.map(({ name }) => name) }
+  for (;;) {
+    const waiter = await plane.bell.join(interest)
+    try {
+      const { jobs, leftOver } = await claimJobs(plane.sql, runner, {
+        claimId: claim.id,
+        services: claim.services,
+        maxBytes: MAX_CLAIM_BYTES,
+      })
+      const due = leftOver.map((service) => ({ service, jobs: 1 }))
+      if (due.length > 0) await plane.bell.ring({ namespace: runner.namespace, due })
+      if (jobs.length > 0) {
+        plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
+        await plane.bell.alarm(Math.min(...jobs.map((job) => job.leaseMs)))
+        if (!signal.aborted) return jobs
+        await giveBack(plane, runner.namespace, jobs)
+        return []
+      }
+      await maintainNowAndThen(plane)
+      const leftMs = untilMs - performance.now()
+      if (leftMs <= 0 || signal.aborted) return []
+      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), signal)
+      if (wake.why === 'replaced' || signal.aborted) return []
+    } finally {
+      waiter.leave()
+    }
+  }
+}
+
+/** Nobody listens any more, and nothing was said yet: the jobs go to another at once. */
+async function giveBack(plane: Plane, namespace: string, jobs: readonly ClaimedJob[]): Promise<void> {
+  const givenBack = await giveBackJobs(plane.sql, namespace, jobs)
+  plane.metrics.count('callplane_jobs_given_back_total', {}, givenBack.length)
+  await plane.bell.ring({ namespace, due: dueOf(givenBack.map(({ service }) => ({ service, inMs: 0 }))) })
+}

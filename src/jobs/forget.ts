@@ -1,0 +1,50 @@
+// Jobs are kept for a stated time after their end; then they go, with their attempts.
+import type { Sql } from '../db/sql.ts'
+
+/** Deletes jobs that ended longer ago than `retentionMs`, the oldest first, at most `limit` at once. How many. */
+export async function forgetJobs(
+  sql: Sql,
+  { retentionMs, limit }: { retentionMs: number; limit: number },
+): Promise<number> {
+  const [row] = await sql<{ forgotten: number }>(
+    /* sql all namespaces */ `
+    with old as (
+      select j.namespace, j.id from callplane.jobs j
+      where j.finished_at is not null and j.finished_at <= now() - $1::int8 * interval '1 millisecond'
+      order by j.finished_at
+      limit $2::int8
+      for update skip locked
+    ), forgotten as (
+      delete from callplane.jobs j using old o
+      where j.namespace = o.namespace and j.id = o.id
+        and j.finished_at <= now() - $1::int8 * interval '1 millisecond'
+      returning j.namespace, j.id
+    ), attempts as (
+      delete from callplane.attempts a using forgotten f
+      where a.namespace = f.namespace and a.job_id = f.id
+    )
+    select count(*) as forgotten from forgotten`,
+    [retentionMs, limit],
+  )
+  return row?.forgotten ?? 0
+}
+
+/** Deletes runners that left, or were last seen, longer ago than `retentionMs`; at most `limit` at once. */
+export async function forgetRunners(
+  sql: Sql,
+  { retentionMs, limit }: { retentionMs: number; limit: number },
+): Promise<void> {
+  await sql(
+    /* sql all namespaces */ `
+    with old as (
+      select r.namespace, r.id from callplane.runners r
+      where coalesce(r.left_at, r.seen_at) <= now() - $1::int8 * interval '1 millisecond'
+      limit $2::int8
+      for update skip locked
+    )
+    delete from callplane.runners r using old o
+    where r.namespace = o.namespace and r.id = o.id
+      and coalesce(r.left_at, r.seen_at) <= now() - $1::int8 * interval '1 millisecond'`,
+    [retentionMs, limit],
+  )
+}

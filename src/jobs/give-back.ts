@@ -1,0 +1,28 @@
+// The runner had gone before it could hear of its jobs: running → pending, and the attempt is not counted.
+import type { Sql } from '../db/sql.ts'
+import type { LeaseRef } from './lease.ts'
+
+/** As often as a job can be given back. More would let a network that cuts each answer keep it for ever. */
+const MAX_GIVEN_BACK = 2
+
+/** A job that waits again, for the bell. */
+export type GivenBack = { id: string; service: string }
+
+/**
+ * running → pending, for attempts that certainly nobody has begun: only the poll that claimed them may say so, about an
+ * answer that it did not send. A claim that was asked for again meanwhile keeps its jobs: its second answer may have
+ * arrived. The fence stays raised. What is not given back is left to its lease, and counts.
+ */
+export async function giveBackJobs(sql: Sql, namespace: string, leases: readonly LeaseRef[]): Promise<GivenBack[]> {
+  return sql<GivenBack>(
+    /* sql */ `
+    update callplane.jobs j
+    set state = 'pending', attempt = j.attempt - 1, given_back = j.given_back + 1,
+      lease_token = null, lease_expires_at = null, claim_id = null, timeout_at = null
+    from unnest($2::uuid[], $3::uuid[]) as s (id, token)
+    where j.namespace = $1 and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
+      and not j.is_redelivered and j.given_back < $4::int8
+    returning j.id, j.service`,
+    [namespace, leases.map((lease) => lease.id), leases.map((lease) => lease.token), MAX_GIVEN_BACK],
+  )
+}
