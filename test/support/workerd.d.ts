@@ -1,12 +1,19 @@
 // What tests inside workerd import beside the Worker's own: its bindings, the Worker itself, and the runner's tools.
 declare module 'cloudflare:workers' {
   import type { DurableObjectNamespace } from '@cloudflare/workers-types'
-  import type { BellObject } from '../../src/bell/durable-object.workerd.ts'
-  export const env: { CALLPLANE_ADMIN_KEY: string; BELL: DurableObjectNamespace<BellObject> }
-  export const exports: { default: { fetch(request: Request): Promise<Response> } }
+  import type { SleepingBell } from '../../src/bell/durable-object.workerd.ts'
+  export const env: { CALLPLANE_ADMIN_KEY: string; BELL: DurableObjectNamespace<SleepingBell<object>> }
+  export const exports: {
+    default: { fetch(request: Request): Promise<Response>; scheduled(controller: object): Promise<void> }
+  }
 }
 
 declare module 'cloudflare:test' {
   /** Drops the object's memory; its hibernating sockets stay. */
   export function evictDurableObject(stub: object): Promise<void>
+  /** Runs within the object. */
+  export function runInDurableObject<R>(
+    stub: object,
+    run: (instance: object, state: import('@cloudflare/workers-types').DurableObjectState) => R | Promise<R>,
+  ): Promise<R>
 }

@@ -1,0 +1,73 @@
+// The alarm in workerd: a Durable Object's, on disk. With it or with the cron trigger alone, a dead runner's job goes on.
+import { env, exports } from 'cloudflare:workers'
+import { runInDurableObject } from 'cloudflare:test'
+import { expect, test } from 'vitest'
+import { encodePayload } from '../../src/protocol/codec.ts'
+import { newCallId } from '../../src/protocol/call-id.ts'
+import { argsDigest } from '../../src/protocol/digest.ts'
+import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
+import { setup } from '../support/worker.ts'
+
+const RUNNER = '22222222-2222-4222-8222-222222222222'
+const alarmObject = () => env.BELL.getByName(':alarm')
+
+/** A job of a runner that died at once, under a lease of a second. */
+async function stalled() {
+  const { options } = await setup()
+  const post = async <T>(path: string, body: object): Promise<T> => {
+    const headers = {
+      authorization: `Bearer ${options.key}`,
+      'content-type': 'application/msgpack',
+      accept: 'application/msgpack',
+    }
+    const response = await options.fetch(options.url + path, { method: 'POST', headers, body: encodeBody(body) })
+    const isFrames = response.headers.get('content-type') !== 'application/msgpack'
+    return (isFrames ? null : decodeBody(new Uint8Array(await response.arrayBuffer()))) as T // what the test asked for
+  }
+  const functions = [{ name: 'hello', policy: { leaseMs: 1_000 } }]
+  await post('/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
+  const args = encodePayload([1], 'args')
+  const call = { id: newCallId(), service: 'greeter', function: 'hello', args, argsDigest: await argsDigest(args) }
+  await post('/v1/calls', { calls: [call] })
+  const poll = async (waitMs: number) => {
+    const services = [{ name: 'greeter', functions: ['hello'], capacity: 1 }]
+    const claim = { id: crypto.randomUUID(), waitMs, services }
+    const answer = await post<{ jobs: { id: string; attempt: number }[] }>('/v1/runners/poll', {
+      runner: RUNNER,
+      claim,
+    })
+    return answer.jobs.map(({ id, attempt }) => ({ id, attempt }))
+  }
+  expect(await poll(0)).toEqual([{ id: call.id, attempt: 1 }])
+  return { id: call.id, poll }
+}
+
+test('the alarm alone: set with the claim, it rings by itself', async () => {
+  const { id, poll } = await stalled()
+  const beganMs = Date.now()
+  expect(await poll(20_000)).toEqual([{ id, attempt: 2 }])
+  // Polls sweep too, but not this one: its isolate has swept within ten seconds.
+  expect(Date.now() - beganMs).toBeLessThan(4_000)
+})
+
+test('the cron trigger alone, with the alarm dead', async () => {
+  const { id, poll } = await stalled()
+  await runInDurableObject(alarmObject(), (_, state) => state.storage.deleteAlarm())
+  await new Promise((resolve) => setTimeout(resolve, 1_100)) // the lease is of a real second
+  expect(await poll(0)).toEqual([])
+  const controller = { scheduledTime: Date.now(), cron: '* * * * *', noRetry() {} }
+  await exports.default.scheduled(controller)
+  expect(await poll(0)).toEqual([{ id, attempt: 2 }])
+})
+
+test('an alarm that is set for sooner stays', async () => {
+  const stub = alarmObject()
+  const at = () => runInDurableObject(stub, (_, state) => state.storage.getAlarm())
+  await runInDurableObject(stub, (_, state) => state.storage.deleteAlarm())
+  await stub.alarmBy(60_000)
+  const first = await at()
+  await stub.alarmBy(120_000)
+  expect(await at()).toBe(first)
+  await stub.alarmBy(30_000)
+  expect(await at()).toBeLessThan(Number(first))
+})

@@ -1,0 +1,136 @@
+// Polls that go before their answer, claims that are asked for again, and what starts the sweep.
+import { describe, expect, test } from 'vitest'
+import { inProcessBell } from '../../src/bell/in-process.ts'
+import type { Row, SqlParam } from '../../src/db/sql.ts'
+import { findJob } from '../../src/jobs/find.ts'
+import { maintain, maintainAndArm } from '../../src/http/maintenance.ts'
+import { encodeBody } from '../../src/protocol/wire.ts'
+import { embeddedSql, setup, type TestPlane } from '../support/plane.ts'
+import { aCall, create, pollOnce, post, succeeded } from '../support/wire.ts'
+
+const RUNNER = '22222222-2222-4222-8222-222222222222'
+const services = [{ name: 'greeter', functions: ['hello'], capacity: 10 }]
+
+function jobOf({ sql, namespace }: TestPlane, id: string) {
+  return findJob(sql, { namespace, services: null }, id)
+}
+
+describe('a poll whose runner has gone before the answer', () => {
+  test('gives its jobs back at once, and counts no attempt', async () => {
+    const gone = new AbortController()
+    const sql = await embeddedSql()
+    const plane = await setup({
+      sql: async <R extends Row>(text: string, params?: readonly SqlParam[]) => {
+        const rows = await sql<R>(text, params)
+        // The claim has committed; nothing was answered yet.
+        if (text.includes('with asked')) gone.abort()
+        return rows
+      },
+    })
+    const call = await aCall({ retry: { attempts: 1 } })
+    await create(plane, [call])
+    await plane.app.request('/v1/runners/poll', {
+      method: 'POST',
+      headers: { authorization: `Bearer ${plane.key}`, 'content-type': 'application/msgpack' },
+      body: encodeBody({ runner: RUNNER, claim: { id: crypto.randomUUID(), waitMs: 0, services } }),
+      signal: gone.signal,
+    })
+    expect(await jobOf(plane, call.id)).toMatchObject({ state: 'pending', attempt: 0, attempts: [] })
+    const { jobs } = await pollOnce(plane)
+    expect(jobs).toMatchObject([{ id: call.id, attempt: 1, fence: 2 }])
+  })
+})
+
+describe('a claim asked for again', () => {
+  test('is answered by what it holds, to its own key and runner alone', async () => {
+    const plane = await setup()
+    const call = await aCall()
+    await create(plane, [call])
+    const claim = { id: crypto.randomUUID(), waitMs: 0, services }
+    const ask = async (runner: string, key = plane.key) =>
+      ((await post(plane, '/v1/runners/poll', { runner, claim }, key)).body as { jobs: { token: string }[] }).jobs
+    const [first] = await ask(RUNNER)
+    expect(first).toMatchObject({ id: call.id })
+    expect(await ask(RUNNER, await plane.newKey())).toEqual([])
+    expect(await ask(crypto.randomUUID())).toEqual([])
+    expect(await ask(RUNNER)).toMatchObject([{ id: call.id, token: first?.token }])
+    expect(await jobOf(plane, call.id)).toMatchObject({ attempt: 1 })
+  })
+})
+
+describe('a job whose runner died is tried again', () => {
+  /** A job that is running under a lease of a second, and the plane that knows of it. */
+  async function stalled(hasAlarm: boolean) {
+    const bell = inProcessBell({
+      lookEveryMs: Number.POSITIVE_INFINITY,
+      ...(hasAlarm ? { sweep: () => maintain(plane.app.plane) } : {}),
+    })
+    const plane = await setup({ bell })
+    // Polls of this plane have just swept, and will not again.
+    plane.app.plane.sweeps.lastAtMs = Number.POSITIVE_INFINITY
+    const functions = [{ name: 'hello', policy: { leaseMs: 1_000 } }]
+    await post(plane, '/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
+    const call = await aCall()
+    await create(plane, [call])
+    const { jobs } = await pollOnce(plane, { runner: RUNNER })
+    expect(jobs).toHaveLength(1)
+    return { plane, call }
+  }
+
+  const leaseIsOver = ({ sql, namespace }: TestPlane) =>
+    sql(`update callplane.jobs set lease_expires_at = now() - interval '1 second' where namespace = $1`, [namespace])
+
+  test('by the alarm alone, within a second of the end of its lease', async () => {
+    const { plane, call } = await stalled(true)
+    const startedMs = performance.now()
+    const { jobs } = await pollOnce(plane, { waitMs: 20_000 })
+    expect(jobs).toMatchObject([{ id: call.id, attempt: 2 }])
+    expect(performance.now() - startedMs).toBeLessThan(2_000)
+  })
+
+  test('by the timer or the cron trigger alone', async () => {
+    const { plane, call } = await stalled(false)
+    await leaseIsOver(plane)
+    await maintainAndArm(plane.app.plane)
+    expect((await pollOnce(plane)).jobs).toMatchObject([{ id: call.id, attempt: 2 }])
+  })
+
+  test('by a poll alone, where its process has not swept for a while', async () => {
+    const { plane, call } = await stalled(false)
+    await leaseIsOver(plane)
+    expect((await pollOnce(plane)).jobs).toEqual([])
+    plane.app.plane.sweeps.lastAtMs = performance.now() - 10_001
+    expect((await pollOnce(plane, { waitMs: 20_000 })).jobs).toMatchObject([{ id: call.id, attempt: 2 }])
+  })
+
+  test('and what the dead one still reports is refused', async () => {
+    const { plane, call } = await stalled(false)
+    const [held] = (await jobOf(plane, call.id))?.attempts ?? []
+    expect(held).toMatchObject({ attempt: 1, outcome: null })
+    const [row] = await plane.sql<{ token: string }>(
+      `select lease_token as token from callplane.jobs where namespace = $1`,
+      [plane.namespace],
+    )
+    await leaseIsOver(plane)
+    await maintain(plane.app.plane)
+    const [again] = (await pollOnce(plane)).jobs
+    const late = { ...again, id: call.id, token: row?.token ?? '' }
+    const reports = [succeeded(late as NonNullable<typeof again>, 'late')] // a job but for its token
+    expect((await pollOnce(plane, { capacity: 0, reports })).reports).toMatchObject([{ error: { code: 'lease_lost' } }])
+    expect(await jobOf(plane, call.id)).toMatchObject({ state: 'running', attempt: 2 })
+  })
+})
+
+test('that a runner is at work is written with its work, and once in a while', async () => {
+  const plane = await setup()
+  const isSeen = (text: string) => text.includes('set seen_at')
+  const take = async () => {
+    await create(plane, [await aCall()])
+    return pollOnce(plane)
+  }
+  plane.statements()
+  await take()
+  await take()
+  await pollOnce(plane, { runner: RUNNER })
+  expect(plane.statements().filter(isSeen)).toHaveLength(1)
+})
