@@ -337,7 +337,7 @@ test('jobs go with their attempts when their time is over, and no others', async
   await age('finished_at', young.call.id, '6 days 23 hours')
   await sweepAll()
   const left = await sql(`select id::text from callplane.jobs where namespace = $1`, [namespace])
-  expect(left.map(({ id }) => id).toSorted()).toEqual([young.call.id, open.call.id].toSorted())
+  expect(new Set(left.map(({ id }) => id))).toEqual(new Set([young.call.id, open.call.id]))
   const attempts = await sql(`select job_id::text as id from callplane.attempts where namespace = $1`, [namespace])
   expect(attempts).toEqual([{ id: young.call.id }])
 })
