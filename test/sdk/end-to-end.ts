@@ -49,6 +49,30 @@ export function endToEnd(setup: () => Promise<Host>): void {
       expect(await client.nothing()).toBeUndefined()
     })
 
+    test('keeps its runner as long as it takes, though every slot of it is busy and its lease is short', async () => {
+      const plane = await setup()
+      const begun: string[] = []
+      const runner = (name: string) =>
+        connect(plane).service('slow', {
+          functions: {
+            work: define({ leaseMs: 1_000 }, async () => {
+              begun.push(name)
+              await realTime(3_500)
+              return name
+            }),
+          },
+          slots: 1,
+        })
+      const first = runner('first')
+      await first.start()
+      const call = await connect(plane).client<typeof first>('slow').work.start()
+      await expect.poll(() => begun).toEqual(['first'])
+      await runner('second').start()
+      expect(await call.result()).toBe('first')
+      expect(begun).toEqual(['first'])
+      expect(await call.status()).toMatchObject({ state: 'succeeded', attempt: 1 })
+    })
+
     test('started, is durable, has an id, and its result can be asked for anywhere and again', async () => {
       const plane = await setup()
       const { client } = await serving(plane)
