@@ -8,6 +8,7 @@ import {
   keepText,
   NO_CONNECTION,
   SqlError,
+  TOO_MANY,
   type Row,
   type Sql,
   type SqlParam,
@@ -21,6 +22,8 @@ export interface PgOptions {
   statementTimeoutMs?: number | undefined
   /** For a connection, also a free one of the pool, in milliseconds. Default: 10,000. */
   connectTimeoutMs?: number | undefined
+  /** Statements that may wait for a free connection: more fail at once (53300), for each holds its request's memory. Default: 1,000. */
+  maxWaiting?: number | undefined
 }
 
 export interface PgDatabase {
@@ -36,7 +39,13 @@ export interface PgDatabase {
  * In a Worker, make one for each request and close it in `waitUntil`: a socket belongs to the request that opened it.
  */
 export function pgSql(options: PgOptions): PgDatabase {
-  const { connectionString, max = 10, statementTimeoutMs = 30_000, connectTimeoutMs = 10_000 } = options
+  const {
+    connectionString,
+    max = 10,
+    statementTimeoutMs = 30_000,
+    connectTimeoutMs = 10_000,
+    maxWaiting = 1_000,
+  } = options
   const address: ClientConfig = { connectionString, connectionTimeoutMillis: connectTimeoutMs, keepAlive: true }
   const pool = new Pool({
     ...address,
@@ -51,6 +60,9 @@ export function pgSql(options: PgOptions): PgDatabase {
 
   return {
     sql: async <R extends Row>(text: string, params: readonly SqlParam[] = []) => {
+      if (pool.waitingCount >= maxWaiting) {
+        throw new SqlError(`${maxWaiting} statements wait for a connection already`, TOO_MANY)
+      }
       const { fields, rows } = await run(pool, text, params.map(encodeForPg), names)
       return decodeRows<R>(fields, rows)
     },

@@ -41,6 +41,8 @@ export class SqlError extends Error {
 /** SQLSTATEs of our own making, for failures before anything was sent: the statement has certainly not run. */
 export const NO_CONNECTION = '08001'
 export const CLOSED = '08003'
+/** Postgres's own, for too many connections. */
+export const TOO_MANY = '53300'
 
 // 57P01 and its sisters end a session from outside, and can do so between the commit and its confirmation. 40003 is how
 // CockroachDB reports an ambiguous commit.

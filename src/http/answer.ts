@@ -1,6 +1,6 @@
 // Writing answers: msgpack, frames, and errors in the form that the asker reads.
 import type { Context } from 'hono'
-import { SqlError, isOutcomeUnknown, isTransient } from '../db/sql.ts'
+import { SqlError, TOO_MANY, isOutcomeUnknown, isTransient } from '../db/sql.ts'
 import { SchemaError } from '../db/migrate.ts'
 import { CallplaneError, ERROR_CODES, toWireError } from '../protocol/errors.ts'
 import { encodeBody } from '../protocol/wire.ts'
@@ -46,6 +46,7 @@ function publicError(thrown: unknown): CallplaneError {
   if (thrown instanceof SqlError && ['3F000', '42P01', '42703'].includes(thrown.code ?? '')) {
     return new CallplaneError('schema_outdated')
   }
+  if (thrown instanceof SqlError && thrown.code === TOO_MANY) return new CallplaneError('overloaded')
   if (isTransient(thrown) || isOutcomeUnknown(thrown)) return new CallplaneError('database_unavailable')
   return new CallplaneError('internal', 'the plane failed; its log has the request id')
 }

@@ -138,6 +138,19 @@ test('a busy pool is an error after the connect timeout: nothing was sent', asyn
   await sleeping
 })
 
+test('more statements than may wait for a connection are turned away at once, and those before them run', async () => {
+  const { sql } = await setup({ maxWaiting: 2 })
+  await sql('select 1')
+  const held = sql('select pg_sleep(0.3)')
+  await sleep(10) // it has its connection
+  const waiting = [sql<{ n: number }>('select 1::int8 as n'), sql<{ n: number }>('select 2::int8 as n')]
+  const refused = await failure(sql('select 3'))
+  expect(refused).toMatchObject({ code: '53300' })
+  expect(isOutcomeUnknown(refused)).toBe(false)
+  await held
+  expect((await Promise.all(waiting)).flat()).toEqual([{ n: 1 }, { n: 2 }])
+})
+
 test('the server ends a statement after the statement timeout', async () => {
   const { sql } = await setup({ statementTimeoutMs: 100 })
   expect((await failure(sql('select pg_sleep(20)'))).code).toBe('57014')

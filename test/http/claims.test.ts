@@ -1,5 +1,5 @@
 // Polls that go before their answer, claims that are asked for again, and what starts the sweep.
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { inProcessBell } from '../../src/bell/in-process.ts'
 import type { Row, SqlParam } from '../../src/db/sql.ts'
 import { findJob } from '../../src/jobs/find.ts'
@@ -66,6 +66,7 @@ describe('a job whose runner died is tried again', () => {
       ...(hasAlarm ? { sweep: () => maintain(plane.app.plane) } : {}),
     })
     const plane = await setup({ bell })
+    onTestFinished(() => bell.close()) // its alarm would go on sweeping under the tests that follow
     // Polls of this plane have just swept, and will not again.
     plane.app.plane.sweeps.lastAtMs = Number.POSITIVE_INFINITY
     const functions = [{ name: 'hello', policy: { leaseMs: 1_000 } }]

@@ -26,6 +26,7 @@ test.each([
     'database_unavailable',
     '1',
   ],
+  ['a crowd before the database', new SqlError('1000 statements wait', '53300'), 503, 'overloaded', '1'],
   ['a missing table', new SqlError('relation "callplane.jobs" does not exist', '42P01'), 503, 'schema_outdated', '1'],
   ['a fault of ours', new TypeError('secret detail of the plane'), 500, 'internal', null],
 ])('%s is answered with a code, and its detail is for the log alone', async (_, error, status, code, retryAfter) => {
