@@ -28,7 +28,12 @@
 --   Whoever ends an attempt must name its token, and the job must still be running under it. The loser learns it
 --   (`lease_lost`). The ended attempt becomes a row that keeps the token, so that the same report sent twice gets the
 --   same answer. Execution is at least once; each completion is applied exactly once; the states on the right never
---   change. To run an ended call anew makes another job, which names the first of its line and goes on with its fence.
+--   change.
+--
+--   To run an ended call anew makes another job: pending, due now, with what was asked before and a fence that goes on
+--   from the old one's. It names the job that it follows and the first of its line. A job is redriven once: the id of the
+--   new job is derived from the old one's, so that a redrive sent twice, or by two people, makes one. To run it once more
+--   is to redrive the new job.
 --
 -- What time does
 --   The sweep ends what is overdue: leases and timeouts that ran out, deadlines that passed, and jobs that ended so long
@@ -187,6 +192,11 @@ where deadline_at is not null and state in ('pending', 'running');
 -- The sweep: jobs that ended, the oldest first, which retention deletes.
 create index if not exists jobs_ended on callplane.jobs (finished_at, namespace)
 where finished_at is not null;
+
+-- Lists and redrives of what failed, which people ask for most and which is a small part of the whole. Other lists walk
+-- the primary key, a bounded way at a time.
+create index if not exists jobs_failed on callplane.jobs (namespace, id)
+where state = 'failed';
 
 -- Attempts that have ended. The running one is in its job's row: one row written less per call, and its token is
 -- checked where it is changed.

@@ -7,6 +7,7 @@ import { withRetry, type Sql } from '../db/sql.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import { errorAnswer } from './answer.ts'
 import { authenticate } from './auth.ts'
+import { callOperationRoutes } from './call-operations.ts'
 import { callRoutes } from './calls.ts'
 import type { HttpEnv, LogEvent, Plane } from './context.ts'
 import { healthRoutes, metricsRoutes } from './health.ts'
@@ -72,6 +73,7 @@ export function createApp({
   app.use('/metrics', auth)
   app.route('/metrics', metricsRoutes(plane))
   app.route('/v1/calls', callRoutes(plane))
+  app.route('/v1/calls', callOperationRoutes(plane))
   app.route('/v1/call', jsonDoorRoutes(plane))
   app.route('/v1/runners', runnerRoutes(plane))
   app.route('/v1/keys', keyRoutes(plane))

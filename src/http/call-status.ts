@@ -21,6 +21,7 @@ export function callStatus(job: JobRecord): CallStatus {
     ...(job.state === 'pending' ? { runAt: instant(job.runAtMs) } : {}),
     ...(job.finishedAtMs === null ? {} : { finishedAt: instant(job.finishedAtMs) }),
     ...(job.parent === null ? {} : { parent: job.parent }),
+    ...lineOf(job),
     ...(job.failure === null ? {} : { failure: job.failure }),
     ...(job.progress === null ? {} : { progress: job.progress }),
     ...(outcome?.ended === 'succeeded' ? { result: outcome.result } : {}),
@@ -79,6 +80,22 @@ function waitingOf(job: JobRecord): Pick<CallStatus, 'waitingFor' | 'reason'> {
   return { waitingFor: 'runner', reason }
 }
 
-function instant(ms: number): string {
+/** Where the job stands in a line of redrives; nothing where it is in none. */
+export function lineOf({
+  id,
+  origin,
+  redrivenFrom,
+  redrivenAs,
+}: Line): Pick<CallStatus, 'origin' | 'redrivenFrom' | 'redrivenAs'> {
+  return {
+    ...(origin === id ? {} : { origin }),
+    ...(redrivenFrom === null ? {} : { redrivenFrom }),
+    ...(redrivenAs === null ? {} : { redrivenAs }),
+  }
+}
+
+type Line = Pick<JobRecord, 'id' | 'origin' | 'redrivenFrom' | 'redrivenAs'>
+
+export function instant(ms: number): string {
   return new Date(ms).toISOString()
 }

@@ -3,7 +3,7 @@ import { Hono, type Context } from 'hono'
 import { dueOf, type Waiter } from '../bell/bell.ts'
 import { cancelJobs } from '../jobs/cancel.ts'
 import { enqueueJobs, type Enqueued } from '../jobs/enqueue.ts'
-import { findJob } from '../jobs/find.ts'
+import { findJob, unknownCall } from '../jobs/find.ts'
 import type { CallFrame, CallRequest } from '../protocol/calls.ts'
 import { cancelCallsRequest, createCallsRequest, waitCallsRequest } from '../protocol/calls.ts'
 import { CallplaneError, toWireError } from '../protocol/errors.ts'
@@ -100,15 +100,11 @@ export async function createJobs(plane: Plane, namespace: string, calls: readonl
   return enqueued
 }
 
-export function unknownCall(id: string): CallplaneError {
-  return new CallplaneError('not_found', `there is no call ${id} in the namespace of this key`)
-}
-
 function acceptance(one: Enqueued) {
   return 'error' in one ? { id: one.id, error: toWireError(one.error) } : { id: one.id }
 }
 
-function distinct(ids: readonly string[]): readonly string[] {
+export function distinct(ids: readonly string[]): readonly string[] {
   if (new Set(ids).size !== ids.length) {
     throw new CallplaneError('invalid_request', 'an id stands twice in the request: each call needs an id of its own')
   }

@@ -1,5 +1,6 @@
 // /v1/call: for people without the SDK. A JSON array in, the result as JSON out.
 import { Hono } from 'hono'
+import { unknownCall } from '../jobs/find.ts'
 import { newCallId } from '../protocol/call-id.ts'
 import { decodePayload, encodePayload } from '../protocol/codec.ts'
 import { argsDigest } from '../protocol/digest.ts'
@@ -10,7 +11,7 @@ import { MAX_WAIT_MS } from '../protocol/limits.ts'
 import { checkName } from '../protocol/names.ts'
 import { authorize, reachOf } from './auth.ts'
 import { readJson } from './body.ts'
-import { createJobs, unknownCall } from './calls.ts'
+import { createJobs } from './calls.ts'
 import type { HttpEnv, Plane } from './context.ts'
 import { outcomes } from './outcomes.ts'
 

@@ -13,18 +13,20 @@ const MEDIA_TYPES: Record<AnyEndpoint['form'], readonly string[]> = {
 const content = (form: AnyEndpoint['form'], schema: object) =>
   Object.fromEntries(MEDIA_TYPES[form].map((type) => [type, { schema }]))
 
-function parametersOf({ path, query = {} }: AnyEndpoint): object[] {
+function parametersOf({ path, query }: AnyEndpoint): object[] {
   const ofPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
     name,
     in: 'path',
     required: true,
     schema: { type: 'string' },
   }))
-  const ofQuery = Object.entries(query).map(([name, description]) => ({
+  const ofQuery = Object.entries(query?.schema.properties ?? {}).map(([name, { description, ...schema }]) => ({
     name,
     in: 'query',
     description,
-    schema: { type: 'integer' },
+    // A list is one parameter, with commas.
+    ...(schema.type === 'array' ? { style: 'form', explode: false } : {}),
+    schema,
   }))
   return [...ofPath, ...ofQuery]
 }

@@ -1,11 +1,18 @@
 // Reading: how calls ended, and everything that is known of one.
 import type { Sql } from '../db/sql.ts'
+import { CallplaneError } from '../protocol/errors.ts'
 import { IS_FINAL, type AttemptOutcome, type CallOutcome, type Failure, type JobState } from '../protocol/job.ts'
+import { REDRIVEN_ID } from './redriven-id.ts'
 
 /** What a reader may see: a namespace, or only some services of it. */
 export interface Reach {
   namespace: string
   services: readonly string[] | null
+}
+
+/** What is said of a call that does not exist, or not for this reader. */
+export function unknownCall(id: string): CallplaneError {
+  return new CallplaneError('not_found', `there is no call ${id} in the namespace of this key`)
 }
 
 export type EndColumns = {
@@ -81,6 +88,10 @@ export interface JobRecord {
   runAtMs: number
   finishedAtMs: number | null
   parent: string | null
+  /** The first of its line of redrives: its own id unless it runs another anew. */
+  origin: string
+  redrivenFrom: string | null
+  redrivenAs: string | null
   progress: Uint8Array | null
   outcome: CallOutcome | null
   failure: Failure | null
@@ -103,6 +114,9 @@ type JobRow = EndColumns & {
   started_at_ms: number | null
   finished_at_ms: number | null
   parent_id: string | null
+  origin_id: string
+  redriven_from: string | null
+  redriven_as: string | null
   progress: Uint8Array | null
   is_due: boolean
   is_served: boolean
@@ -127,6 +141,10 @@ export async function findJob(sql: Sql, { namespace, services }: Reach, id: stri
   const [job] = await sql<JobRow>(
     /* sql */ `
     select id, service, function, state, attempt, max_attempts, fence, runner_id, parent_id, progress,
+      origin_id, redriven_from, (
+        select d.id from callplane.jobs d
+        where d.namespace = $1 and d.id = ${REDRIVEN_ID} and d.redriven_from = j.id
+      ) as redriven_as,
       failure, result, error, message, run_at <= now() as is_due,
       (extract(epoch from created_at) * 1000)::int8 as created_at_ms,
       (extract(epoch from run_at) * 1000)::int8 as run_at_ms,
@@ -163,6 +181,9 @@ export async function findJob(sql: Sql, { namespace, services }: Reach, id: stri
     runAtMs: job.run_at_ms,
     finishedAtMs: job.finished_at_ms,
     parent: job.parent_id,
+    origin: job.origin_id,
+    redrivenFrom: job.redriven_from,
+    redrivenAs: job.redriven_as,
     progress: job.progress,
     outcome: IS_FINAL[job.state] ? outcomeOf(job) : null,
     failure: job.failure,

@@ -1,7 +1,7 @@
 // The caller's side of the wire: make calls, wait for them, cancel them, ask how one stands.
 import type { Endpoint } from './endpoint.ts'
 import { isErrorCode, type ErrorCode } from './errors.ts'
-import { callOutcome, type JobState } from './job.ts'
+import { callOutcome, FAILURES, type JobState } from './job.ts'
 import { MAX_BATCH, MAX_MESSAGE_CHARS, MAX_PAYLOAD_BYTES, MAX_WAIT_MS } from './limits.ts'
 import { durationMs, priorityShape, retryPolicy } from './policy.ts'
 import {
@@ -17,11 +17,18 @@ import {
   optional,
   string,
   uuid,
+  type OptionalShape,
   type Shape,
   type TypeOf,
 } from './shape.ts'
 
-const JOB_STATES = ['pending', 'running', 'succeeded', 'failed', 'cancelled'] as const satisfies readonly JobState[]
+export const JOB_STATES = [
+  'pending',
+  'running',
+  'succeeded',
+  'failed',
+  'cancelled',
+] as const satisfies readonly JobState[]
 
 /** Codes pass as they are: an older SDK may meet one that it does not know. */
 const errorCode: Shape<ErrorCode> = {
@@ -137,7 +144,7 @@ export const cancelCalls: Endpoint<TypeOf<typeof cancelCallsRequest>, TypeOf<typ
   form: 'msgpack',
 }
 
-const instant = (description: string) =>
+export const instant = (description: string): Shape<string> =>
   string({ max: 40, description: `${description}; ISO 8601, the database's clock` })
 
 const attemptAnswer = answer({
@@ -151,6 +158,17 @@ const attemptAnswer = answer({
   message: optional(string({ max: MAX_MESSAGE_CHARS })),
 })
 
+/** Where a call stands in a line of redrives. */
+export const redriveFields: {
+  origin: OptionalShape<string>
+  redrivenFrom: OptionalShape<string>
+  redrivenAs: OptionalShape<string>
+} = {
+  origin: optional(uuid('the first call of its line of redrives, where it is not itself the first')),
+  redrivenFrom: optional(uuid('the call that this one runs anew')),
+  redrivenAs: optional(uuid('the call that runs this one anew')),
+}
+
 export const callStatus = answer({
   id: uuid(),
   service: name('service'),
@@ -163,8 +181,9 @@ export const callStatus = answer({
   createdAt: instant('when the plane accepted it'),
   runAt: optional(instant('earliest start of the next attempt')),
   finishedAt: optional(instant('when it ended')),
-  parent: optional(uuid()),
-  failure: optional(oneOf(['threw', 'timed_out', 'stalled', 'expired'])),
+  parent: optional(uuid('the job in which the call was made')),
+  ...redriveFields,
+  failure: optional(oneOf(FAILURES)),
   result: optional(anything('what the function returned: a payload, or its JSON')),
   error: optional(anything('what the function threw: a payload, or its JSON')),
   progress: optional(anything('the last progress: a payload, or its JSON')),
@@ -179,7 +198,11 @@ export const getCall: Endpoint<never, CallStatus> = {
   scope: 'call',
   summary: 'Status, timeline and result of a call.',
   request: null,
-  query: { wait: `how long to wait for its end, in milliseconds, up to ${MAX_WAIT_MS}; default 0` },
+  query: object({
+    wait: optional(
+      integer({ min: 0, max: MAX_WAIT_MS, description: 'how long to wait for its end, in milliseconds; default 0' }),
+    ),
+  }),
   answer: callStatus,
   form: 'either',
 }

@@ -16,8 +16,8 @@ export interface Endpoint<Request, Answer> {
   request: Shape<Request> | null
   /** How the body is written. Default msgpack. */
   requestForm?: 'msgpack' | 'json'
-  /** Parameters behind the question mark, each with what it means. */
-  query?: Record<string, string>
+  /** Parameters behind the question mark: an object of them. A list stands there with commas. */
+  query?: Shape<object>
   answer: Shape<Answer>
   /** `either`: msgpack or JSON by Accept. `frames`: a stream of answers, each preceded by its length; see frames.ts. */
   form: 'msgpack' | 'json' | 'either' | 'frames' | 'text'

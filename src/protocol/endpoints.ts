@@ -1,7 +1,9 @@
 // The list of endpoints: what the OpenAPI document and docs/protocol.md are checked against.
 import { callAsJson, cancelCalls, createCalls, getCall, waitCalls } from './calls.ts'
 import type { Endpoint } from './endpoint.ts'
+import { listCalls } from './list-calls.ts'
 import { createKey, listKeys, revokeKey } from './keys.ts'
+import { redriveCalls } from './redrive-calls.ts'
 import { leaveRunner, poll, registerRunner } from './runners.ts'
 import { anything, answer, string } from './shape.ts'
 
@@ -41,6 +43,8 @@ export const ENDPOINTS: Record<string, AnyEndpoint> = {
   createCalls,
   waitCalls,
   cancelCalls,
+  redriveCalls,
+  listCalls,
   getCall,
   callAsJson,
   registerRunner,

@@ -77,6 +77,11 @@ export const ERROR_CODES = {
     isRetryable: false,
     meaning: 'The attempt no longer holds the job: its lease ran out and it was retried, or the call was cancelled.',
   },
+  call_not_ended: {
+    status: 409,
+    isRetryable: false,
+    meaning: 'Only a call that has ended can be redriven; wait for its end, or cancel it first.',
+  },
   function_failed: {
     status: 424,
     isRetryable: false,

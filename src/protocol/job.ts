@@ -15,6 +15,7 @@ export const IS_FINAL: Record<JobState, boolean> = {
 
 /** Why a failed job failed. */
 export type Failure = 'threw' | 'timed_out' | 'stalled' | 'expired'
+export const FAILURES = ['threw', 'timed_out', 'stalled', 'expired'] as const satisfies readonly Failure[]
 
 /** How an attempt ended. */
 export type AttemptOutcome = 'succeeded' | 'cancelled' | Failure

@@ -15,6 +15,12 @@ export const MAX_BODY_BYTES: number = 5 * MIB
 /** Calls, reports or heartbeats in one request. Bounds the parameters of one statement and the time that it holds locks. */
 export const MAX_BATCH: number = 1_000
 
+/** Calls in one page of a list. Bounds the answer; whoever wants more follows the cursor. */
+export const MAX_LIST: number = 200
+
+/** Calls that one request runs anew. Each copies its arguments inside the database, so that fewer than a batch are enough. */
+export const MAX_REDRIVE: number = 500
+
 /** Services of one runner process, and functions of one service. Bounds the claim's filter and the rows of a namespace. */
 export const MAX_SERVICES_PER_RUNNER: number = 100
 export const MAX_FUNCTIONS_PER_SERVICE: number = 2_000

@@ -100,7 +100,10 @@ export function optional<T>(shape: Shape<T>): OptionalShape<T> {
   return { ...shape, isOptional: true }
 }
 
-export function array<T>(item: Shape<T>, { min = 0, max }: { min?: number; max: number }): Shape<T[]> {
+export function array<T>(
+  item: Shape<T>,
+  { min = 0, max, description }: { min?: number; max: number; description?: string },
+): Shape<T[]> {
   return {
     parse(value, path) {
       if (!Array.isArray(value)) refuse(path, 'an array', value)
@@ -109,7 +112,13 @@ export function array<T>(item: Shape<T>, { min = 0, max }: { min?: number; max: 
       }
       return value.map((entry, index) => item.parse(entry, `${path}[${index}]`))
     },
-    schema: { type: 'array', items: item.schema, ...(min > 0 ? { minItems: min } : {}), maxItems: max },
+    schema: {
+      type: 'array',
+      items: item.schema,
+      ...(min > 0 ? { minItems: min } : {}),
+      maxItems: max,
+      ...(description === undefined ? {} : { description }),
+    },
   }
 }
 

@@ -9,6 +9,7 @@ import { failJobs } from '../../src/jobs/fail.ts'
 import { findJob, findOutcomes } from '../../src/jobs/find.ts'
 import { giveBackJobs } from '../../src/jobs/give-back.ts'
 import { heartbeatJobs } from '../../src/jobs/heartbeat.ts'
+import { redriveJobs } from '../../src/jobs/redrive.ts'
 import { sweep } from '../../src/jobs/sweep.ts'
 import type { CallRequest } from '../../src/protocol/calls.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
@@ -93,6 +94,7 @@ type Verb =
   | 'fail for good'
   | 'heartbeat'
   | 'cancel'
+  | 'redrive'
   | 'lease runs out'
   | 'timeout passes'
   | 'deadline passes'
@@ -111,6 +113,7 @@ const VERBS: Record<Verb, (call: CallRequest, token: string) => Promise<unknown>
   'fail for good': ({ id }, token) => failJobs(sql, namespace, [failure(id, token, false)]),
   heartbeat: ({ id }, token) => heartbeatJobs(sql, namespace, [{ id, token }]),
   cancel: ({ id }) => cancelJobs(sql, { namespace, services: null }, [id], 'no'),
+  redrive: ({ id }) => redriveJobs(sql, { namespace, services: null }, [id]),
   'lease runs out': async ({ id }) => {
     await age('lease_expires_at', id)
     await sweepAll()
@@ -145,6 +148,7 @@ const stays = (state: JobState): Record<Verb, End> => ({
   'fail for good': state,
   heartbeat: state,
   cancel: state,
+  redrive: state,
   'lease runs out': state,
   'timeout passes': state,
   'deadline passes': state,
@@ -184,7 +188,9 @@ describe.each(Object.entries(TABLE) as [JobState, Record<Verb, End>][])('a %s jo
     const after = await findJob(sql, { namespace, services: null }, call.id)
     expect(after?.state ?? 'gone').toBe(to)
     // What is final keeps its outcome, its end and its attempts, to the byte.
-    if (IS_FINAL[from] && to !== 'gone') expect(after).toEqual(before)
+    // Who runs it anew is not part of it.
+    const heir = verb === 'redrive' ? { redrivenAs: after?.redrivenAs } : {}
+    if (IS_FINAL[from] && to !== 'gone') expect(after).toEqual({ ...before, ...heir })
   })
 })
 

@@ -56,21 +56,9 @@ function endpointTable(): string {
 function endpointBlock(id: string): string {
   const endpoint = ENDPOINTS[id]
   if (endpoint === undefined) throw new Error(`there is no endpoint ${id}`)
-  const {
-    method,
-    path,
-    scope,
-    summary,
-    request,
-    requestForm,
-    query = {},
-    answer,
-    form,
-    status = 200,
-    unfinished,
-  } = endpoint
+  const { method, path, scope, summary, request, requestForm, query, answer, form, status = 200, unfinished } = endpoint
   const head = `\`${method} ${path}\`, scope ${scopeOf(scope)}. ${summary}`
-  const parameters = Object.entries(query).map(([name, meaning]) => `Query: \`?${name}\`, ${meaning}.`)
+  const parameters = query === undefined ? [] : ['Behind the question mark:', queryTable(query.schema)]
   const isJson = requestForm === 'json'
   const body = [
     ...parameters,
@@ -104,6 +92,16 @@ function fieldTable(schema: JsonSchema): string {
   const rows = fieldsOf(schema, '')
   if (rows.length > 0) return table(['field', 'type', 'meaning'], rows)
   return schema.type === 'object' ? 'An object without fields.' : `${sentence(schema.description ?? 'anything')}.`
+}
+
+/** Named as they are written; all of them may be absent. */
+function queryTable({ properties = {} }: JsonSchema): string {
+  const rows = Object.entries(properties).map(([name, schema]) => [
+    `\`?${name}=\``,
+    typeOf(schema),
+    schema.description ?? '',
+  ])
+  return table(['parameter', 'type', 'meaning'], rows)
 }
 
 type FieldRow = [field: string, type: string, meaning: string]

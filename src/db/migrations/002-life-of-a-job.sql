@@ -12,3 +12,4 @@ alter table callplane.jobs add constraint redriven_is_another
   check (redriven_from <> id and (redriven_from is null) = (origin_id = id));
 
 create index if not exists jobs_ended on callplane.jobs (finished_at, namespace) where finished_at is not null;
+create index if not exists jobs_failed on callplane.jobs (namespace, id) where state = 'failed';
