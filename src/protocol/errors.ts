@@ -80,7 +80,7 @@ export const ERROR_CODES = {
   call_not_ended: {
     status: 409,
     isRetryable: false,
-    meaning: 'Only a call that has ended can be redriven; wait for its end, or cancel it first.',
+    meaning: 'The call has not ended: cancel it first.',
   },
   function_failed: {
     status: 424,

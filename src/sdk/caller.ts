@@ -3,6 +3,7 @@ import { newCallId } from '../protocol/call-id.ts'
 import { encodePayload } from '../protocol/codec.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import { checkName } from '../protocol/names.ts'
+import { checkedCallId } from './call-id.ts'
 import { Call, type CallContext } from './call.ts'
 import { takeBack } from './cancel.ts'
 import { Creates, type NewCall } from './create.ts'
@@ -19,8 +20,6 @@ const DEADLINE_GRACE_MS = 10_000
 const SWEEP_MS = 1_000
 /** More than all of a call's fields but its arguments and its retry policy take in a request. */
 const CALL_BYTES = 640
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** A function of a service. */
 export interface Target {
@@ -92,8 +91,7 @@ export class Caller implements CallContext {
   }
 
   handle(id: string): Call<unknown> {
-    if (typeof id !== 'string' || !UUID.test(id)) throw wrongValue('the id of a call', 'a UUID', id)
-    return new Call(this, id.toLowerCase())
+    return new Call(this, checkedCallId(id))
   }
 
   /** From here on only functions that still run may make calls. */
@@ -101,12 +99,13 @@ export class Caller implements CallContext {
     this.#isClosing = true
   }
 
-  /** Rejects what is still open with `closed`, and everything after it. */
+  /** Rejects what is still open with `closed`, and everything after it, down to the last request of the plane. */
   close(): void {
     this.#closed = new CallplaneError('closed')
     clearTimeout(this.#sweep)
     this.#creates.shut(this.#closed)
     this.waits.shut(this.#closed)
+    this.transport.close(this.#closed)
   }
 
   /** What concerns a whole request, whatever its arguments. */

@@ -22,7 +22,7 @@ export function takeBack(transport: Transport, ids: readonly string[]): void {
   }
 }
 
-function cancel(transport: Transport, ids: string[], reason?: string) {
+export function cancel(transport: Transport, ids: string[], reason?: string) {
   const body = reason === undefined ? { ids } : { ids, reason }
   return untilAnswered(transport, () => transport.send(CANCEL_CALLS, body))
 }

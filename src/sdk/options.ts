@@ -24,7 +24,7 @@ const NOT_BUILT = [
 
 /** Throws `invalid_option` unless the value is one that the option can have. */
 type Check = (value: unknown, name: string) => void
-type Checks = Readonly<Record<string, Check>>
+export type Checks = Readonly<Record<string, Check>>
 
 const DAY_MS = 86_400_000
 const duration = number(1, 365 * DAY_MS)
@@ -118,7 +118,7 @@ export function test(wanted: string, isRight: (value: unknown) => boolean): Chec
   }
 }
 
-function number(min: number, max: number, { isWhole = true } = {}): Check {
+export function number(min: number, max: number, { isWhole = true } = {}): Check {
   return test(`a ${isWhole ? 'whole ' : ''}number from ${min} to ${max}`, (value) => {
     return typeof value === 'number' && value >= min && value <= max && (!isWhole || Number.isInteger(value))
   })

@@ -9,6 +9,7 @@ import { checked, notBuilt, test } from './options.ts'
 import { Runner } from './runner.ts'
 import { readEnv } from './runtime.ts'
 import { Service, type ServiceOptions } from './service.ts'
+import { transports } from './transport-of.ts'
 import { Transport, type Fetch } from './transport.ts'
 import type { AnyService, Client, UntypedService } from './types.ts'
 
@@ -38,7 +39,6 @@ export interface CallplaneOptions {
  * await mail.greet('Ada') // 'hello Ada'
  */
 export class Callplane {
-  readonly #transport: Transport
   readonly #caller: Caller
   readonly #runner: Runner
   #closing: Promise<void> | undefined
@@ -49,9 +49,10 @@ export class Callplane {
     // Without this, who has set it would believe that the values are encrypted.
     if (readEnv('CALLPLANE_ENCRYPTION_KEYS') !== undefined) throw notBuilt('new Callplane', 'CALLPLANE_ENCRYPTION_KEYS')
     const { key, fetch } = options
-    this.#transport = new Transport({ url: checkUrl(options.url ?? readEnv('CALLPLANE_URL')), key, fetch })
-    this.#caller = new Caller(this.#transport)
-    this.#runner = new Runner(this.#transport)
+    const transport = new Transport({ url: checkUrl(options.url ?? readEnv('CALLPLANE_URL')), key, fetch })
+    transports.set(this, transport)
+    this.#caller = new Caller(transport)
+    this.#runner = new Runner(transport)
   }
 
   /**
@@ -88,7 +89,6 @@ export class Callplane {
     this.#caller.startClosing()
     await this.#runner.close()
     this.#caller.close()
-    this.#transport.close(new CallplaneError('closed'))
   }
 }
 

@@ -2,8 +2,11 @@
 import { expect, test } from 'vitest'
 import packageJson from '../../package.json' with { type: 'json' }
 import { cancelCalls, createCalls, getCall, waitCalls } from '../../src/protocol/calls.ts'
+import { listCalls, parseListCallsQuery } from '../../src/protocol/list-calls.ts'
 import { DEFAULT_LEASE_MS } from '../../src/protocol/policy.ts'
+import { redriveCalls } from '../../src/protocol/redrive-calls.ts'
 import { leaveRunner, poll, registerRunner } from '../../src/protocol/runners.ts'
+import { queryOf } from '../../src/sdk/call-filter.ts'
 import * as routes from '../../src/sdk/routes.ts'
 import { fakeTime, job, pass, POLL, REGISTER, serve } from './fake-plane.ts'
 
@@ -11,6 +14,7 @@ test.each([
   [routes.CREATE_CALLS, createCalls],
   [routes.WAIT_CALLS, waitCalls],
   [routes.CANCEL_CALLS, cancelCalls],
+  [routes.REDRIVE_CALLS, redriveCalls],
   [routes.REGISTER_RUNNER, registerRunner],
   [routes.POLL, poll],
   [routes.LEAVE_RUNNER, leaveRunner],
@@ -22,6 +26,14 @@ test.each([
 test('the path of a call is the protocol’s', () => {
   expect(getCall.method).toBe('GET')
   expect(routes.getCallRoute('ID').path).toBe(getCall.path.replace('{id}', 'ID'))
+})
+
+test('the path of a list is the protocol’s, and its query what the protocol reads', () => {
+  const filter = { state: ['failed', 'cancelled'], failure: ['threw'], service: 's', newerThanMs: 5, limit: 7 } as const
+  const { path } = routes.listCallsRoute(queryOf({ ...filter, state: [...filter.state], failure: [...filter.failure] }))
+  const url = new URL(path, 'http://plane.test')
+  expect([listCalls.method, url.pathname]).toEqual(['GET', listCalls.path])
+  expect(parseListCallsQuery(Object.fromEntries(url.searchParams))).toEqual(filter)
 })
 
 test('what the SDK sends is what the protocol’s shapes take', async () => {
