@@ -7,6 +7,8 @@ export interface Command {
   /** The whole of `--help`. */
   help: string
   run(args: string[]): Promise<void>
+  /** Where the first of its words names a command of its own. */
+  commands?: Record<string, Command>
 }
 
 /** The command was not used as its help says. */

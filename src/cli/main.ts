@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 // The command line: picks the command, prints errors as one clear line, and sets the exit code.
+import { calls } from './calls.ts'
 import { dev } from './dev.ts'
 import { keys } from './keys.ts'
 import { migrate } from './migrate.ts'
 import { fail, UsageError, type Command } from './command.ts'
 import { serve } from './serve.ts'
 
-const COMMANDS: Record<string, Command> = { dev, serve, migrate, keys }
+const COMMANDS: Record<string, Command> = { dev, serve, migrate, keys, calls }
 
 function help(): string {
   const lines = Object.entries(COMMANDS).map(([name, command]) => `  ${name.padEnd(9)} ${command.summary}`)
@@ -21,21 +22,35 @@ function help(): string {
   ].join('\n')
 }
 
-const [name, ...args] = process.argv.slice(2)
-const command = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+/** The command that the words name, one of its own where the next word is one, and the words that are left. */
+function find(commands: Record<string, Command>, [word, ...rest]: string[], names: string[] = []): Found | null {
+  const command = word !== undefined && Object.hasOwn(commands, word) ? commands[word] : undefined
+  if (command === undefined || word === undefined) return null
+  const path = [...names, word]
+  return find(command.commands ?? {}, rest, path) ?? { command, name: path.join(' '), args: rest }
+}
+
+interface Found {
+  command: Command
+  name: string
+  args: string[]
+}
+
+const [name, ...rest] = process.argv.slice(2)
+const found = name === undefined ? null : find(COMMANDS, [name, ...rest])
 if (name === undefined || name === '--help' || name === 'help') {
   console.log(help())
   if (name === undefined) process.exitCode = 2
-} else if (command === undefined) {
+} else if (found === null) {
   console.error(`callplane: there is no command "${name}"; callplane --help lists them`)
   process.exitCode = 2
-} else if (args.includes('--help')) {
-  console.log(command.help)
+} else if (found.args.includes('--help')) {
+  console.log(found.command.help)
 } else {
   try {
-    await command.run(args)
+    await found.command.run(found.args)
   } catch (error) {
-    fail(name, error)
+    fail(found.name, error)
     if (error instanceof UsageError) process.exitCode = 2
   }
 }

@@ -1,9 +1,10 @@
-// Asking a running plane for what the SDK's surface does not offer: one request, its answer or its error.
+// Reaching a running plane: through the SDK, or by one request for what the SDK's surface does not offer.
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Endpoint } from '../protocol/endpoint.ts'
 import { fromWireError } from '../protocol/errors.ts'
 import { decodeBody, encodeBody } from '../protocol/wire.ts'
+import { Callplane } from '../sdk/index.ts'
 
 function planeUrl(): string {
   return process.env['CALLPLANE_URL'] || 'http://127.0.0.1:8787'
@@ -18,6 +19,24 @@ function planeKey(): string {
   throw new Error(`no key: set CALLPLANE_KEY, or run "npm start" here first (there is no ${file})`)
 }
 
+/** What the command does with the SDK. Says at once where no plane answers, which the SDK would wait out. */
+export async function withPlane<T>(use: (plane: Callplane) => Promise<T>): Promise<T> {
+  const [url, key] = [planeUrl(), planeKey()]
+  const plane = new Callplane({ url, key })
+  await fetch(new URL('health', `${url.replace(/\/+$/, '')}/`)).catch((cause: unknown) => {
+    throw nobodyAnswers(url, cause)
+  })
+  try {
+    return await use(plane)
+  } finally {
+    await plane.close()
+  }
+}
+
+function nobodyAnswers(url: string, cause: unknown): Error {
+  return new Error(`no plane answers at ${url}: start one with "npm start", or set CALLPLANE_URL`, { cause })
+}
+
 export async function ask<Request, Answer>(endpoint: Endpoint<Request, Answer>, request: Request): Promise<Answer> {
   const response = await fetch(new URL(endpoint.path, planeUrl()), {
     method: endpoint.method,
@@ -28,7 +47,7 @@ export async function ask<Request, Answer>(endpoint: Endpoint<Request, Answer>, 
     },
     body: encodeBody(request),
   }).catch((cause: unknown) => {
-    throw new Error(`no plane answers at ${planeUrl()}: start one with "npm start", or set CALLPLANE_URL`, { cause })
+    throw nobodyAnswers(planeUrl(), cause)
   })
   const body = decodeBody(new Uint8Array(await response.arrayBuffer()))
   if (!response.ok) throw errorOf(body)
