@@ -105,7 +105,8 @@ export async function listJobs(
           select d.id from callplane.jobs d
           where d.namespace = $1 and d.id = ${REDRIVEN_ID} and d.redriven_from = j.id
         ) as redriven_as
-      from fitting f join callplane.jobs j on j.namespace = $1 and j.id = f.id
+      from fitting f
+      cross join lateral (select * from callplane.jobs where namespace = $1 and id = f.id limit 1) j
     )
     select seen.looked_at, seen.last_id, s.id, s.service, s.function, s.state, s.failure, s.attempt, s.max_attempts,
       (extract(epoch from s.created_at) * 1000)::int8 as created_at_ms,
