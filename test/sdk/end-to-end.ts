@@ -1,6 +1,7 @@
 // What users do with the SDK, and what goes wrong for them: one suite for every host that a plane runs on.
 import { setTimeout as realTime } from 'node:timers/promises'
 import { Callplane, CallplaneError, currentCall, define, NonRetryableError } from 'callplane'
+import { admin } from 'callplane/admin'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import type { CallStatus as WireStatus } from '../../src/protocol/calls.ts'
@@ -405,6 +406,24 @@ export function endToEnd(setup: () => Promise<Host>): void {
       await rejected
       await expect(client['anything']?.()).rejects.toMatchObject({ code: 'closed' })
       await connected.close()
+    })
+  })
+
+  describe('those who operate a plane', () => {
+    test('see what failed, and run it anew: a runner that waits takes it', async () => {
+      const { client, connected } = await serving(await setup())
+      const failed = await client.fail.batch([['a'], ['b'], ['c']])
+      await Promise.allSettled(failed.map((call) => (call instanceof CallplaneError ? null : call.result())))
+      const { calls } = admin(connected)
+      const listed: string[] = []
+      for await (const { id, failure } of calls.list({ state: 'failed' })) listed.push(`${id} ${failure}`)
+      const ids = failed.map((call) => (call instanceof CallplaneError ? call.code : call.id))
+      expect(new Set(listed)).toEqual(new Set(ids.map((id) => `${id} threw`)))
+      expect(await calls.redrive({ service: 'greeter' })).toEqual({ redriven: 3, repeated: 0, refused: [] })
+      const [first] = await calls.redrive(ids.slice(0, 1))
+      const heir = first !== undefined && 'redrivenAs' in first ? first.redrivenAs : ''
+      await expect(connected.call(heir).result()).rejects.toEqual(new TypeError('no'))
+      expect(await calls.get(heir)).toMatchObject({ redrivenFrom: ids[0], attempts: [{ attempt: 1, fence: 2 }] })
     })
   })
 }
