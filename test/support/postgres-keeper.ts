@@ -1,6 +1,7 @@
 // Run by postgres.ts: keeps one Postgres server until stdin ends, then removes every trace of it.
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import {
   accessSync,
   chmodSync,
@@ -17,13 +18,24 @@ import { createRequire } from 'node:module'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { KeeperCommand } from './postgres.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'callplane-postgres-'))
 const data = join(folder, 'data')
 let server: ChildProcess | undefined
+let startServer: () => Promise<void> = () => Promise.reject(new Error('it has not started yet'))
+
+const COMMANDS: Record<KeeperCommand, () => Promise<void>> = {
+  kill: () => end(killAll),
+  'shut down': () => end((running) => running.kill('SIGINT')),
+  start: startAgain,
+}
 
 // Also before it has started: whoever started us may be gone by then.
-process.stdin.resume().once('end', () => stop(0))
+createInterface(process.stdin)
+  .on('line', obey)
+  .once('close', () => stop(0))
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stop(1))
 
 try {
@@ -43,6 +55,56 @@ function stop(exitCode: number): void {
   server.removeAllListeners('exit').once('exit', clean).kill('SIGQUIT')
 }
 
+/** Answers with the command itself, or with what went wrong. */
+function obey(line: string): void {
+  const command = Object.hasOwn(COMMANDS, line) ? COMMANDS[line as KeeperCommand] : null // it is one of them
+  const done = command === null ? Promise.reject(new Error('no such command')) : command()
+  done.then(
+    () => console.log(line),
+    (error: unknown) => console.log(String(error).replaceAll('\n', ' ')),
+  )
+}
+
+async function end(how: (running: ChildProcess) => void): Promise<void> {
+  if (!server || server.exitCode !== null || server.signalCode !== null) return
+  const exited = once(server, 'exit')
+  how(server)
+  await exited
+}
+
+/** The processes that the server has forked would live on for a moment, and write. */
+function killAll({ pid }: ChildProcess): void {
+  if (pid === undefined) return
+  const children = childrenOf(pid)
+  for (const one of [pid, ...children]) {
+    try {
+      process.kill(one, 'SIGKILL')
+    } catch {
+      // It has ended since the list was made.
+    }
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  const ofLinux = `/proc/${pid}/task/${pid}/children`
+  if (existsSync(ofLinux)) return readFileSync(ofLinux, 'utf8').split(' ').filter(Boolean).map(Number)
+  const lines = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).trim().split('\n')
+  const pairs = lines.map((line) => line.trim().split(/\s+/).map(Number))
+  return pairs.flatMap(([child = 0, parent]) => (parent === pid ? [child] : []))
+}
+
+/** Killed processes may take a moment to let go of the memory that they share. */
+async function startAgain(): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await startServer()
+    } catch (error) {
+      if (tries === 50 || !String(error).includes('shared memory')) throw error
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+}
+
 async function start(settings: string[]): Promise<string> {
   const asUser = unprivileged()
   const bin = await findBinaries(asUser)
@@ -57,7 +119,8 @@ async function start(settings: string[]): Promise<string> {
   const auth = ['--auth=scram-sha-256', `--pwfile=${passwordFile}`, '-c', 'scram_iterations=1']
   execFileSync(join(bin, 'initdb'), [`--pgdata=${data}`, ...init, ...auth], { ...asUser, stdio: 'pipe' })
   const port = await freePort()
-  await runServer(join(bin, 'postgres'), port, settings, asUser)
+  startServer = () => runServer(join(bin, 'postgres'), port, settings, asUser)
+  await startServer()
   return `postgresql://callplane:${password}@127.0.0.1:${port}/postgres`
 }
 

@@ -7,10 +7,19 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { Client } from 'pg'
 
+/** What the keeper does when a line of its stdin says so; it answers with the same line. */
+export type KeeperCommand = 'kill' | 'shut down' | 'start'
+
 export interface TestPostgres {
   /** Of the superuser and the database `postgres`. */
   url: string
   stop: () => Promise<void>
+  /** A power cut: SIGKILL for the server and each of its processes at once. The folder stays for `start`. */
+  kill: () => Promise<void>
+  /** An orderly end, which cuts connections and waits for nobody. The folder stays for `start`. */
+  shutDown: () => Promise<void>
+  /** Again, on the same folder and port, after `kill` or `shutDown`. */
+  start: () => Promise<void>
 }
 
 const KEEPER = fileURLToPath(new URL('./postgres-keeper.ts', import.meta.url))
@@ -25,19 +34,33 @@ export async function startPostgres(settings: Record<string, string> = {}): Prom
   const args = Object.entries(settings).map(([name, value]) => `${name}=${value}`)
   const keeper = spawn(process.execPath, [KEEPER, ...args], { detached: true, stdio: ['pipe', 'pipe', 'inherit'] })
   const exited = once(keeper, 'exit')
-  const url = await Promise.race([once(createInterface(keeper.stdout), 'line'), exited.then(() => [])])
-  if (typeof url[0] !== 'string') throw new Error('Postgres did not start; the reason is above')
+  const lines = createInterface(keeper.stdout)
+  const nextLine = async (): Promise<string> => {
+    const [line]: unknown[] = await Promise.race([once(lines, 'line'), exited.then(() => [])])
+    if (typeof line !== 'string') throw new Error('the keeper of Postgres ended; the reason is above')
+    return line
+  }
+  const url = await nextLine()
   // Who forgets stop() can still end; the pipes alone would hold it.
   keeper.unref()
-  keeper.stdout.destroy()
-  if (keeper.stdin instanceof Socket) keeper.stdin.unref()
+  for (const pipe of [keeper.stdout, keeper.stdin]) if (pipe instanceof Socket) pipe.unref()
+  const tell = async (command: KeeperCommand): Promise<void> => {
+    keeper.ref()
+    keeper.stdin.write(`${command}\n`)
+    const answer = await nextLine()
+    keeper.unref()
+    if (answer !== command) throw new Error(`Postgres did not ${command}: ${answer}`)
+  }
   return {
-    url: url[0],
+    url,
     stop: async () => {
       keeper.ref()
       keeper.stdin.end()
       await exited
     },
+    kill: () => tell('kill'),
+    shutDown: () => tell('shut down'),
+    start: () => tell('start'),
   }
 }
 

@@ -1,0 +1,58 @@
+// Runner processes die in the middle of jobs, five a second, and others take their place.
+import { expectThat, type Scenario } from '../scenario.ts'
+import { pause, type Stage } from '../stage.ts'
+import type { Started } from '../processes.ts'
+
+const RUNNERS = 8
+const KILL_EVERY_MS = 200
+/** Each death costs the jobs in its process an attempt, and the same job may meet several. */
+const POLICY = { attempts: 50, leaseMs: 1_000 }
+
+export const killRunners: Scenario = {
+  name: 'kill-runners',
+  about: `${RUNNERS} runners, one of them killed every ${KILL_EVERY_MS} ms and replaced`,
+  leastCalls: 10_000,
+
+  async play(stage) {
+    const planes = [await stage.startPlane(), await stage.startPlane()]
+    const urls = planes.map(({ url }) => url)
+    const killing = new AbortController()
+    const killer = keepKilling(stage, urls, killing.signal)
+    const caller = stage.caller(urls[0] ?? '')
+    const calls = stage.size(10_000, 300)
+    // Some wait in the request that makes them, the others are accepted first.
+    for (let made = 0; made < calls;) {
+      const more = Math.min(25, calls - made)
+      for (let i = 0; i < more; i++) void (i % 2 ? caller.run('work', 20) : caller.start('work', 20))
+      made += more
+      if (made % 2_500 === 0) stage.say(`${made} calls made, ${caller.okAtMs.length} ended`)
+      while (caller.waiting > 1_000) await pause(10)
+    }
+    await stage.settled(90_000)
+    killing.abort()
+    const kills = await killer
+    return ({ tables }) => ({
+      figures: {
+        kills,
+        mostAttempts: Math.max(...tables.jobs.map(({ attempt }) => attempt)),
+        rerun: tables.jobs.filter(({ attempt }) => attempt > 1).length,
+      },
+      failures: expectThat(kills >= stage.size(100, 5), `only ${kills} runners were killed`),
+    })
+  },
+}
+
+async function keepKilling(stage: Stage, urls: string[], signal: AbortSignal): Promise<number> {
+  const start = (index: number): Started => stage.startRunner(urls[index % urls.length] ?? '', { slots: 10, ...POLICY })
+  const runners = Array.from({ length: RUNNERS }, (_, index) => start(index))
+  await Promise.all(runners.map((runner) => runner.says(/serving/)))
+  let kills = 0
+  for (let index = 0; !signal.aborted; index = (index + 1) % RUNNERS) {
+    await pause(KILL_EVERY_MS)
+    void runners[index]?.end('SIGKILL')
+    stage.fault(`runner ${index} killed`)
+    runners[index] = start(index)
+    kills++
+  }
+  return kills
+}
