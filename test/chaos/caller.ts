@@ -48,16 +48,15 @@ export class Caller {
     }
   }
 
-  /** Makes many calls in few requests; their ends are followed apart. Never rejects. */
-  async batch(name: WorkFunction, count: number, ms = 0, options: CallOptions = {}): Promise<Call<Worked>[]> {
+  /** Makes many calls in few requests; their ends are followed apart, or by nobody. Never rejects. */
+  async batch(name: WorkFunction, count: number, ms = 0, { isFollowed = true } = {}): Promise<void> {
     const numbers = Array.from({ length: count }, () => this.#invoke())
-    const items = await this.#work[name].with(options).batch(numbers.map((call): [number, number] => [call, ms]))
-    return items.flatMap((item, index) => {
+    const items = await this.#work[name].batch(numbers.map((call): [number, number] => [call, ms]))
+    for (const [index, item] of items.entries()) {
       const call = numbers[index] ?? 0
       if (item instanceof CallplaneError) this.#ended(call, item)
-      else this.#accepted(call, item)
-      return item instanceof CallplaneError ? [] : [item]
-    })
+      else this.#accepted(call, item, isFollowed)
+    }
   }
 
   /** Takes back a call that it started. Never rejects. */
@@ -88,10 +87,12 @@ export class Caller {
     return call
   }
 
-  #accepted(call: number, started: Call<Worked>): void {
+  #accepted(call: number, started: Call<Worked>, isFollowed = true): void {
     this.#numbers.set(started, call)
     this.#host.history.write({ kind: 'accepted', call, id: started.id })
-    void this.#follow(call, () => started.result())
+    if (isFollowed) return void this.#follow(call, () => started.result())
+    this.waiting--
+    this.#host.history.write({ kind: 'unknown', call, code: 'nobody asked' })
   }
 
   async #follow(call: number, wait: () => Promise<Worked>): Promise<void> {

@@ -93,10 +93,10 @@ export class Stage {
     return newTenant(this.sql, namespace)
   }
 
-  /** `port`: where one that was killed has listened. */
-  async startPlane({ port }: { port?: string } = {}): Promise<Plane> {
+  /** `port`: where one that was killed has listened. `databaseUrl`: another way to the database. */
+  async startPlane({ port, databaseUrl }: { port?: string; databaseUrl?: string } = {}): Promise<Plane> {
     const args = ['serve', '--host', '127.0.0.1', '--port', port ?? (await freePort())]
-    const env = { ...this.#cache(), DATABASE_URL: this.databaseUrl }
+    const env = { ...this.#cache(), DATABASE_URL: databaseUrl ?? this.databaseUrl }
     const process = this.processes.start('a plane', join(ROOT, 'src/cli/main.ts'), args, { env })
     const [, url = ''] = await process.says(/"listening","url":"([^"]+)"/)
     return { url, process }

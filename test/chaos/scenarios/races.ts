@@ -61,7 +61,7 @@ async function raceTogether(caller: Caller, count: number): Promise<void> {
 /** The plane sweeps once a second, when most races would be over. */
 async function sweepWithoutRest(stage: Stage, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    for await (const _ of sweep(stage.sql)) continue
+    for await (const _ of sweep(stage.sql, { retentionMs: 86_400_000 })) continue
     await pause(5)
   }
 }
