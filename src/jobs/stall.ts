@@ -3,9 +3,15 @@ import type { Sql } from '../db/sql.ts'
 import type { Moved } from './moved.ts'
 
 /**
+ * A function that ends its process takes the jobs beside it along. They come back together, would be claimed together, and
+ * would all run out of attempts: from the second silence on they come back apart, within this time.
+ */
+const APART_MS = 5_000
+
+/**
  * running → pending or failed, for attempts whose lease has expired: `timed_out` where the attempt's time is over, else
  * `stalled`. At most `limit` at once; safe to run many times side by side, since locked rows are passed over and the
- * outer guard asks for the same token and an expired lease once more.
+ * outer guard asks for the same token and an expired lease once more. A first stall is tried again at once.
  */
 export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): Promise<Moved[]> {
   return sql<Moved>(
@@ -22,7 +28,7 @@ export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): 
           least((j.retry ->> 'maxMs')::float8,
             (j.retry ->> 'initialMs')::float8 * power((j.retry ->> 'factor')::float8, least(j.attempt - 1, 100)))
             * case when (j.retry ->> 'isJittered')::bool then random() else 1 end
-          else 0 end as backoff_ms
+          when j.attempt > 1 then random() * $2::int8 else 0 end as backoff_ms
       from callplane.jobs j
       where j.state = 'running' and j.lease_expires_at <= now()
       order by j.lease_expires_at
@@ -50,6 +56,6 @@ export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): 
       from overdue o join ended e on e.namespace = o.namespace and e.id = o.id
     )
     select namespace, id, service, state, due_in_ms from ended`,
-    [limit],
+    [limit, APART_MS],
   )
 }

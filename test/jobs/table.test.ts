@@ -204,6 +204,29 @@ test('a stall is retried without a policy; a throw and a timeout are not', async
   expect(await findJob(sql, runnerReach(), two.call.id)).toMatchObject({ state: 'failed', failure: 'timed_out' })
 })
 
+test('jobs that go silent together come back at once, and from the second time on apart', async () => {
+  const ids: string[] = []
+  for (let made = 0; made < 8; made++) ids.push((await jobIn('running', { id: newCallId() })).call.id)
+  const wentSilent = async () => {
+    for (const id of ids) await age('lease_expires_at', id, '1 hour')
+    await sweepAll()
+    const rows = await sql<{ in_ms: number }>(
+      `select (extract(epoch from run_at - now()) * 1000)::float8 as in_ms from callplane.jobs
+      where namespace = $1 and state = 'pending' and id = any($2::uuid[])`,
+      [runner.namespace, ids],
+    )
+    return rows.map((row) => row.in_ms)
+  }
+  expect((await wentSilent()).filter((inMs) => inMs <= 0)).toHaveLength(8)
+  const again = await claim()
+  expect(again.map((job) => job.id).toSorted()).toEqual(ids.toSorted())
+
+  const apart = await wentSilent()
+  expect(new Set(apart).size).toBe(8)
+  expect(Math.max(...apart)).toBeLessThanOrEqual(5_000)
+  expect(Math.max(...apart) - Math.min(...apart)).toBeGreaterThan(500)
+})
+
 test('a stall of the last attempt fails the job, with a reason for a person', async () => {
   const { call } = await jobIn('pending', { retry: { attempts: 2, on: ['stall'] } })
   for (let attempt = 0; attempt < 2; attempt++) {
