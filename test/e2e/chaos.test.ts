@@ -1,0 +1,40 @@
+// A part of `npm run chaos` that every check has time for; the whole of it where the long suites run.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { playScenario, type Scenario } from '../chaos/scenario.ts'
+import { SCENARIOS } from '../chaos/scenarios.ts'
+import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+
+/** Which part of its whole size each is played at; the others are left to the long run. */
+const BOUNDED: Record<string, number> = {
+  'kill-runners': 0.06,
+  freeze: 0.05,
+  'lost-answers': 0.06,
+  'postgres-restart': 0.1,
+  races: 0.03,
+  poison: 0.05,
+}
+
+const isLong = process.env['CALLPLANE_LONG'] === '1'
+const played = SCENARIOS.filter(({ name }) => isLong || name in BOUNDED)
+
+let postgres: TestPostgres
+
+beforeAll(async () => {
+  postgres = await startPostgres()
+})
+
+afterAll(() => postgres.stop())
+
+test('every scenario that is bounded exists', () => {
+  expect(Object.keys(BOUNDED).filter((name) => played.every((scenario) => scenario.name !== name))).toEqual([])
+})
+
+test.for(played.map((scenario): [string, Scenario] => [scenario.about, scenario]))(
+  'every promise holds: %s',
+  async ([, scenario]) => {
+    const scale = isLong ? 1 : (BOUNDED[scenario.name] ?? 1)
+    const { failures, calls } = await playScenario(scenario, { postgres, scale, say: console.log })
+    expect(failures).toEqual([])
+    expect(calls).toBeGreaterThan(0)
+  },
+)
