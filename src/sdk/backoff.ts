@@ -1,7 +1,8 @@
 // When to try again: full jitter, so that clients that failed together do not come back together, and a budget, so that
 // retries stay a small part of what a process sends.
 
-const FIRST_MS = 100
+/** A claim whose answer was lost holds jobs that wait: five losses in a row, and they start within two seconds. */
+const FIRST_MS = 50
 const LAST_MS = 5_000
 /** A plane that asks for more is asked again all the same: it may have recovered since. */
 const MAX_RETRY_AFTER_MS = 300_000
