@@ -1,80 +1,102 @@
 // Runners stop in the middle of their jobs for longer than their leases, and come back with results that nobody wants.
+import type { Started } from '../processes.ts'
 import { expectThat, type Scenario } from '../scenario.ts'
 import { pause, type Stage } from '../stage.ts'
 
 const RUNNERS = 4
 const POLICY = { attempts: 10, leaseMs: 1_000 }
-/** Shorter than a lease, so that it ends while the process is frozen, and reports as soon as that one is thawed. */
-const WORK_MS = 700
+/** Over when the process goes on, and reported before it hears that its lease is lost. */
+const SHORT_MS = 700
+/** Long enough for another runner to be at it when the result of the frozen one comes. */
+const LONG_MS = 3_000
 
 export const freeze: Scenario = {
   name: 'freeze',
-  about: 'runners frozen past their leases; thawed when others, or they themselves, have the jobs again',
+  about: 'runners frozen past their leases; thawed when others have ended their jobs, run them, or they themselves do',
 
   async play(stage) {
     const { url } = await stage.startPlane()
-    const others = await frozenElsewhere(stage, url)
+    const ended = await frozenElsewhere(stage, url, { ms: SHORT_MS, isEnded: true })
+    const running = await frozenElsewhere(stage, url, { ms: LONG_MS, isEnded: false })
     const own = await frozenAndReclaimed(stage, url)
+    const late = (rounds: Refused[]) => rounds.reduce((sum, { refused }) => sum + refused, 0)
+    const frozen = (rounds: Refused[]) => rounds.reduce((sum, { jobs }) => sum + jobs, 0)
     return ({ tables }) => ({
       figures: {
-        lateRefused: others.refused,
-        ofFrozen: others.jobs,
+        lateRefused: late([ended, running]),
+        ofFrozen: frozen([ended, running]),
         sameRunnerRefused: own.refused,
         ofSameRunner: own.jobs,
         overwritten: tables.jobs.filter(({ fence, resultFence }) => fence !== resultFence).length,
       },
-      failures: [
-        ...expectThat(others.refused === others.jobs, `${others.refused} of ${others.jobs} late results were refused`),
-        ...expectThat(own.refused === own.jobs, `${own.refused} of ${own.jobs} of the same runner were refused`),
-      ],
+      failures: [ended, running, own].flatMap(({ when, jobs, refused }) =>
+        expectThat(refused === jobs, `${refused} of ${jobs} late results were refused ${when}`),
+      ),
     })
   },
 }
 
 interface Refused {
+  when: string
   jobs: number
   refused: number
 }
 
-/** The frozen jobs end on other runners; then the frozen ones are thawed. */
-async function frozenElsewhere(stage: Stage, url: string): Promise<Refused> {
-  const each = stage.size(250, 12)
-  const frozen = Array.from({ length: RUNNERS }, () => stage.startRunner(url, { slots: each, ...POLICY }))
-  await Promise.all(frozen.map((runner) => runner.says(/serving/)))
-  const refusedBefore = await refusals(stage, url)
+/** Others take the jobs of the frozen runners, and have ended them or not when those are thawed. */
+async function frozenElsewhere(
+  stage: Stage,
+  url: string,
+  { ms, isEnded }: { ms: number; isEnded: boolean },
+): Promise<Refused> {
+  const each = stage.size(125, 6)
   const jobs = each * RUNNERS
-  await stage.caller(url).batch('work', jobs, WORK_MS)
-  await begun(stage, jobs)
+  const start = () => stage.startRunner(url, { slots: each, ...POLICY })
+  const frozen = await serving(Array.from({ length: RUNNERS }, start))
+  const refusedBefore = await refusals(stage, url)
+  const begunBefore = executions(stage)
+  await stage.caller(url).batch('work', jobs, ms)
+  await until(() => executions(stage) >= begunBefore + jobs)
+  const frozenAtMs = performance.now()
   for (const runner of frozen) runner.process.kill('SIGSTOP')
   stage.fault(`${RUNNERS} runners frozen`)
-  const others = Array.from({ length: RUNNERS }, () => stage.startRunner(url, { slots: each, ...POLICY }))
-  await stage.settled(60_000)
-  stage.say(`${jobs} jobs were frozen and ended elsewhere`)
+  const others = Array.from({ length: RUNNERS }, start)
+  if (isEnded) await stage.settled(60_000)
+  else {
+    await until(() => executions(stage) >= begunBefore + 2 * jobs)
+    await until(() => performance.now() > frozenAtMs + ms)
+  }
   for (const runner of frozen) runner.process.kill('SIGCONT')
   stage.fault(`${RUNNERS} runners thawed`)
   const refused = await refusedUpTo(stage, url, refusedBefore, jobs)
+  await stage.settled(60_000)
   await Promise.all([...frozen, ...others].map((runner) => runner.end('SIGKILL')))
-  return { jobs, refused }
+  const when = isEnded ? 'when others had ended their jobs' : 'while others ran their jobs'
+  stage.say(`${jobs} jobs were frozen, and thawed ${when}`)
+  return { when, jobs, refused }
 }
 
-/** One runner alone: thawed, it is given its own jobs again, under other tokens. */
+/** One runner alone: a poll of its own, open all the while, is given its jobs again, under other tokens. */
 async function frozenAndReclaimed(stage: Stage, url: string): Promise<Refused> {
   const jobs = stage.size(500, 25)
-  const runner = stage.startRunner(url, { slots: jobs, ...POLICY })
-  await runner.says(/serving/)
+  const [runner] = await serving([stage.startRunner(url, { slots: 2 * jobs, ...POLICY })])
   const refusedBefore = await refusals(stage, url)
   const begunBefore = executions(stage)
-  await stage.caller(url).batch('work', jobs, WORK_MS)
-  await begun(stage, begunBefore + jobs)
-  runner.process.kill('SIGSTOP')
+  await stage.caller(url).batch('work', jobs, SHORT_MS)
+  await until(() => executions(stage) >= begunBefore + jobs)
+  runner?.process.kill('SIGSTOP')
   stage.fault('the only runner frozen')
-  while ((await running(stage)) > 0) await pause(50)
-  runner.process.kill('SIGCONT')
+  await until(() => isClaimedAgain(stage))
+  runner?.process.kill('SIGCONT')
   stage.fault('the only runner thawed')
-  await stage.settled(60_000)
   const refused = await refusedUpTo(stage, url, refusedBefore, jobs)
-  stage.say(`${jobs} jobs were frozen and ended at the same runner`)
-  return { jobs, refused }
+  await stage.settled(60_000)
+  stage.say(`${jobs} jobs were frozen, and thawed when the same runner had them again`)
+  return { when: 'by the runner that had its jobs again', jobs, refused }
+}
+
+async function serving(runners: Started[]): Promise<Started[]> {
+  await Promise.all(runners.map((runner) => runner.says(/serving/)))
+  return runners
 }
 
 const refusals = (stage: Stage, url: string) => stage.counter(url, 'callplane_reports_refused_total')
@@ -83,24 +105,24 @@ function executions(stage: Stage): number {
   return stage.history.read().filter(({ kind }) => kind === 'execution').length
 }
 
-async function begun(stage: Stage, count: number): Promise<void> {
-  const untilMs = performance.now() + 30_000
-  while (executions(stage) < count && performance.now() < untilMs) await pause(20)
+/** Whether the poll of the frozen runner was given what its leases had left. */
+async function isClaimedAgain(stage: Stage): Promise<boolean> {
+  const [{ first, again } = { first: 0, again: 0 }] = await stage.sql<{ first: number; again: number }>(
+    `select count(*) filter (where attempt = 1) as first, count(*) filter (where attempt = 2) as again
+    from callplane.jobs where state = 'running'`,
+  )
+  return first === 0 && again > 0
 }
 
-async function running(stage: Stage): Promise<number> {
-  const [row] = await stage.sql<{ count: number }>(
-    `select count(*) as count from callplane.jobs where state = 'running'`,
-  )
-  return row?.count ?? 0
+/** Or half a minute: what then is not so shows in what follows. */
+async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const untilMs = performance.now() + 30_000
+  while (!(await isSo()) && performance.now() < untilMs) await pause(20)
 }
 
 /** The late reports take a moment to come. */
 async function refusedUpTo(stage: Stage, url: string, before: number, wanted: number): Promise<number> {
-  const untilMs = performance.now() + 10_000
-  for (;;) {
-    const refused = (await refusals(stage, url)) - before
-    if (refused >= wanted || performance.now() > untilMs) return refused
-    await pause(50)
-  }
+  const refusedNow = async () => (await refusals(stage, url)) - before
+  await until(async () => (await refusedNow()) >= wanted)
+  return refusedNow()
 }
