@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { startPostgres } from '../support/postgres.ts'
-import { reportOf, tableOf } from './report.ts'
+import { figuresOf, reportOf, tableOf } from './report.ts'
 import { playScenario, type ScenarioResult } from './scenario.ts'
 import { SCENARIOS } from './scenarios.ts'
 
@@ -44,6 +44,7 @@ async function run(): Promise<void> {
       say(scenario.about)
       const result = await playScenario(scenario, { postgres, scale, say })
       for (const failure of result.failures) say(`FAILED: ${failure}`)
+      say(`${result.passed ? 'ok' : 'FAILED'} in ${result.seconds} s, ${result.calls} calls: ${figuresOf(result)}`)
       results.push(result)
     }
   } finally {

@@ -35,10 +35,13 @@ const COLUMNS: Record<string, (result: ScenarioResult) => string | number> = {
   'fences twice': ({ fencesRepeated }) => fencesRepeated,
   seconds: ({ seconds }) => seconds.toFixed(1),
   '': ({ passed }) => (passed ? 'ok' : 'FAILED'),
-  figures: ({ figures }) =>
-    Object.entries(figures)
-      .map(([name, value]) => `${name} ${value}`)
-      .join(', '),
+  figures: figuresOf,
+}
+
+export function figuresOf({ figures }: ScenarioResult): string {
+  return Object.entries(figures)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(', ')
 }
 
 export function tableOf(results: readonly ScenarioResult[]): string {

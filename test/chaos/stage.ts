@@ -9,7 +9,7 @@ import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
 import type { Sql } from '../../src/db/sql.ts'
 import { SCOPES } from '../../src/protocol/endpoint.ts'
 import { hashSecret, newKey } from '../../src/protocol/keys.ts'
-import { createDatabase, type TestPostgres } from '../support/postgres.ts'
+import { createDatabase, dropDatabase, type TestPostgres } from '../support/postgres.ts'
 import { Caller } from './caller.ts'
 import { check, type Findings } from './checker.ts'
 import { freePort } from '../support/free-port.ts'
@@ -151,6 +151,8 @@ export class Stage {
     await this.processes.close()
     await Promise.all(this.#callers.map((caller) => caller.close()))
     await this.#database.close()
+    // A scenario that broke off may have left the server down.
+    await dropDatabase(this.postgres.url, this.databaseUrl).catch(() => {})
     this.history.close()
     if (!keep) rmSync(this.#folder, { recursive: true, force: true })
   }

@@ -67,14 +67,23 @@ export async function startPostgres(settings: Record<string, string> = {}): Prom
 /** A new, empty database on the server of `url`; returns its URL. */
 export async function createDatabase(url: string): Promise<string> {
   const name = `test_${randomBytes(6).toString('hex')}`
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    await client.query(`create database ${name}`)
-  } finally {
-    await client.end()
-  }
+  await query(url, `create database ${name}`)
   const created = new URL(url)
   created.pathname = `/${name}`
   return created.href
+}
+
+/** Whoever uses it is cut off. A server that was killed looks through every file of every database that it has. */
+export async function dropDatabase(url: string, created: string): Promise<void> {
+  await query(url, `drop database ${new URL(created).pathname.slice(1)} with (force)`)
+}
+
+async function query(url: string, text: string): Promise<void> {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  try {
+    await client.query(text)
+  } finally {
+    await client.end()
+  }
 }

@@ -22,11 +22,14 @@ export const powerCuts: Scenario = {
     let turn = 0
     const load = caller.offer(CALLS_PER_SECOND, over.signal, () => caller.start(turn++ % 2 ? 'once' : 'work', 20))
     const cuts = stage.size(CUTS, 5)
+    let downMs = 0
     for (let cut = 1; cut <= cuts; cut++) {
       await pause(400 + 600 * Math.random())
+      const cutMs = performance.now()
       await stage.postgres.kill()
       stage.fault('the power of Postgres cut')
       await stage.postgres.start()
+      downMs += performance.now() - cutMs
       if (cut % 25 === 0) stage.say(`${cut} cuts, ${caller.okAtMs.length} calls have ended`)
     }
     over.abort()
@@ -37,6 +40,7 @@ export const powerCuts: Scenario = {
       return {
         figures: {
           cuts,
+          meanDownMs: downMs / cuts,
           onceSucceeded: once.filter(({ state }) => state === 'succeeded').length,
           onceStalled: once.filter(({ failure }) => failure === 'stalled').length,
           rerun: jobs.filter(({ attempt }) => attempt > 1).length,
