@@ -7,7 +7,7 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 /** Which part of its whole size each is played at; the others are left to the long run. */
 const BOUNDED: Record<string, number> = {
   'kill-runners': 0.06,
-  freeze: 0.05,
+  freeze: 0.03,
   'lost-answers': 0.06,
   'postgres-restart': 0.1,
   races: 0.03,

@@ -41,13 +41,13 @@ export function recoveryFrom(name: string, about: string, breakIt: Break): Scena
       }
       await Promise.all(runners.map((runner) => runner.says(/serving/)))
       const caller = stage.caller(urlOf(0))
-      const capacity = await measureCapacity(caller, { waiting: 150, ms: stage.size(4_000, 1_500) })
+      const capacity = await measureCapacity(caller, { waiting: 150, ms: stage.size(4_000, 1_000) })
       stage.say(`the capacity is ${Math.round(capacity)} calls a second`)
       const over = new AbortController()
       const load = caller.offer(capacity / 2, over.signal, () => caller.run('work', 5))
-      const windowMs = stage.size(10_000, 3_000)
+      const windowMs = stage.size(10_000, 2_000)
 
-      await pause(2_000)
+      await pause(stage.size(2_000, 500))
       const before = await completions(caller, windowMs)
       await breakIt({ stage, planes, runners, newRunner, newPlane })
       const brokenMs = performance.now()
