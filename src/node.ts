@@ -198,7 +198,7 @@ async function listen(
   { port, host, lookEveryMs, ...options }: ListenOptions & { lookEveryMs: number },
 ): Promise<RunningPlane> {
   const bell = inProcessBell({ lookEveryMs, sweep: () => logged(app.plane, () => maintain(app.plane)) })
-  const app = createApp({ sql, bell, ...options })
+  const app = createApp({ sql, bell, gather: (run) => void setImmediate(run), ...options })
   const server = createAdaptorServer({ fetch: app.fetch })
   tune(server)
   await new Promise<void>((resolve, reject) => {

@@ -34,6 +34,12 @@ export interface PgDatabase {
 }
 
 /**
+ * Each statement is planned once a connection. Left to itself, Postgres plans a claim anew each time, since the plan for
+ * these very parameters looks cheaper than the one for any: planning takes 0.7 ms, running it 0.4.
+ */
+const GENERIC_PLANS = '-c plan_cache_mode=force_generic_plan'
+
+/**
  * Statements on a pool of connections, which open as they are needed.
  *
  * In a Worker, make one for each request and close it in `waitUntil`: a socket belongs to the request that opened it.
@@ -51,6 +57,7 @@ export function pgSql(options: PgOptions): PgDatabase {
     ...address,
     max,
     statement_timeout: statementTimeoutMs,
+    options: GENERIC_PLANS,
     query_timeout: statementTimeoutMs + 5_000,
   })
   // Without listeners, a connection that breaks while idle or between two events would end the process.
@@ -78,13 +85,14 @@ function encodeForPg(param: SqlParam): string | Uint8Array | null {
 
 async function checkOut(pool: Pool): Promise<PoolClient> {
   if (pool.ending) throw new SqlError('the connection pool is closed', CLOSED)
-  const isTimeoutSent = pool.options.statement_timeout !== false
+  const isStartupPlain = pool.options.statement_timeout === false
   try {
     return await pool.connect()
   } catch (error) {
-    if (!isStartupRefused(error) || !isTimeoutSent) throw connectError(error)
+    if (!isStartupRefused(error) || isStartupPlain) throw connectError(error)
     // A pooler between us and the server that takes no settings (PgBouncer): our own timer has to do.
     pool.options.statement_timeout = false
+    pool.options.options = undefined
     return checkOut(pool)
   }
 }

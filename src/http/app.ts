@@ -4,6 +4,7 @@ import { cors } from 'hono/cors'
 import { createMiddleware } from 'hono/factory'
 import type { Bell } from '../bell/bell.ts'
 import { withRetry, type Sql } from '../db/sql.ts'
+import { groupedTransitions, transitions } from '../jobs/transitions.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import { errorAnswer } from './answer.ts'
 import { authenticate } from './auth.ts'
@@ -30,6 +31,8 @@ export interface AppOptions {
   log?: (event: LogEvent) => void
   /** How long finished jobs stay. Default 7 days. */
   retentionMs?: number
+  /** Lets requests that come together share statements: calls back when those of one turn are here. Default: they do not. */
+  gather?: (run: () => void) => void
 }
 
 export interface App {
@@ -46,9 +49,13 @@ export function createApp({
   origins = [],
   log = () => {},
   retentionMs = DEFAULT_RETENTION_MS,
+  gather,
 }: AppOptions): App {
+  const retrying = withRetry(sql)
+  const single = transitions(retrying, { retentionMs })
   const plane: Plane = {
-    sql: withRetry(sql),
+    sql: retrying,
+    transitions: gather === undefined ? single : groupedTransitions(single, gather),
     bell,
     metrics: createMetrics(),
     log,

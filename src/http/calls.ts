@@ -2,7 +2,7 @@
 import { Hono, type Context } from 'hono'
 import { dueOf, type Waiter } from '../bell/bell.ts'
 import { cancelJobs } from '../jobs/cancel.ts'
-import { enqueueJobs, type Enqueued } from '../jobs/enqueue.ts'
+import type { Enqueued } from '../jobs/enqueue.ts'
 import { findJob, unknownCall } from '../jobs/find.ts'
 import type { CallFrame, CallRequest } from '../protocol/calls.ts'
 import { cancelCallsRequest, createCallsRequest, waitCallsRequest } from '../protocol/calls.ts'
@@ -90,7 +90,7 @@ export function callRoutes(plane: Plane): Hono<HttpEnv> {
 
 /** Makes the jobs and rings for them: for repeats too, since the first may have died between its commit and its ring. */
 export async function createJobs(plane: Plane, namespace: string, calls: readonly CallRequest[]): Promise<Enqueued[]> {
-  const enqueued = await enqueueJobs(plane.sql, namespace, calls, { retentionMs: plane.retentionMs })
+  const enqueued = await plane.transitions.enqueue(namespace, calls)
   const isJob = (index: number) => enqueued[index] !== undefined && !('error' in enqueued[index])
   const due = calls.filter((_, index) => isJob(index))
   plane.metrics.count('callplane_calls_created_total', {}, enqueued.filter((one) => 'isNew' in one && one.isNew).length)

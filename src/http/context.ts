@@ -1,11 +1,13 @@
 // What every handler is given, and what the middleware learns about a request.
 import type { Bell } from '../bell/bell.ts'
 import type { Sql } from '../db/sql.ts'
+import type { Transitions } from '../jobs/transitions.ts'
 import type { Grant } from '../protocol/keys.ts'
 import type { Metrics } from './metrics.ts'
 
 export interface Plane {
   sql: Sql
+  transitions: Transitions
   bell: Bell
   metrics: Metrics
   /** One line an event. Never payloads, never keys. */

@@ -1,9 +1,6 @@
 // /v1/runners: join, poll (report + heartbeat + claim), leave.
 import { Hono } from 'hono'
 import { dueOf, type EndedCall } from '../bell/bell.ts'
-import { completeJobs } from '../jobs/complete.ts'
-import { failJobs } from '../jobs/fail.ts'
-import { heartbeatJobs } from '../jobs/heartbeat.ts'
 import type { Verdict } from '../jobs/lease.ts'
 import { leaveRunner, registerRunner, seeRunner } from '../jobs/register.ts'
 import { CallplaneError, toWireError } from '../protocol/errors.ts'
@@ -45,7 +42,7 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
     )
     const { namespace } = principal
     const verdicts = await applyReports(plane, namespace, reports)
-    const renewals = await heartbeatJobs(plane.sql, namespace, heartbeats)
+    const renewals = await plane.transitions.heartbeat(namespace, heartbeats)
     const refusals = [...verdicts, ...renewals]
     // A refusal is news that the runner must act on: it does not wait behind the claim.
     const isRefused = refusals.some((error) => error !== null)
@@ -90,8 +87,8 @@ async function applyReports(
   const succeeded = reports.filter((report) => report.ended === 'succeeded')
   const threw = reports.filter((report) => report.ended === 'threw')
   const [completions, failures] = await Promise.all([
-    completeJobs(plane.sql, namespace, succeeded),
-    failJobs(plane.sql, namespace, threw),
+    plane.transitions.complete(namespace, succeeded),
+    plane.transitions.fail(namespace, threw),
   ])
   const outcomes = new Map<string, CallOutcome>()
   for (const { token, result } of succeeded) outcomes.set(token, { ended: 'succeeded', result })
