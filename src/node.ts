@@ -5,7 +5,10 @@ import { join } from 'node:path'
 import type { PGlite } from '@electric-sql/pglite'
 import { createAdaptorServer, type ServerType } from '@hono/node-server'
 import { Pool } from 'pg'
-import { inProcessBell } from './bell/in-process.ts'
+import type { Bell } from './bell/bell.ts'
+import { inProcessBell, type LocalBell } from './bell/in-process.ts'
+import { notifyChannel } from './bell/notify.ts'
+import { sharedBell } from './bell/shared.ts'
 import { insertKey } from './db/keys.ts'
 import { checkSchema, migrate, type Migrated } from './db/migrate.ts'
 import { readSchema } from './db/migrations.node.ts'
@@ -42,9 +45,6 @@ export interface RunningPlane {
 /** The net below the alarm, which knows what this process wrote: another may have died with its own. */
 const SWEEP_EVERY_MS = 10_000
 
-/** Another process's rings are not heard here: polls look this often for what it wrote. */
-const LOOK_EVERY_MS = 500
-
 /** Requests that do not finish by themselves when the plane closes are cut after this. */
 const CLOSE_WITHIN_MS = 10_000
 
@@ -54,7 +54,7 @@ export async function startOnPostgres(databaseUrl: string, options: ListenOption
   const database = pgSql({ connectionString: databaseUrl })
   try {
     await checkSchema(database.sql)
-    return await listen(database, { ...options, lookEveryMs: LOOK_EVERY_MS })
+    return await listen(database, options, (local) => sharedBell(local, notifyChannel(database)))
   } catch (error) {
     await database.close()
     throw whereIsIt(databaseUrl, error)
@@ -83,7 +83,7 @@ export async function startEmbedded(dir: string, options: ListenOptions): Promis
   checkAdminKey(options)
   const { database, key } = await openFolder(dir, { url: `http://${options.host}:${options.port}` })
   try {
-    const running = await listen(database, { ...options, lookEveryMs: Number.POSITIVE_INFINITY })
+    const running = await listen(database, options, (local) => local)
     return { ...running, key }
   } catch (error) {
     await database.close()
@@ -195,9 +195,11 @@ async function keepKey(sql: Sql, key: string): Promise<void> {
 
 async function listen(
   { sql, close }: { sql: Sql; close: () => Promise<void> },
-  { port, host, lookEveryMs, ...options }: ListenOptions & { lookEveryMs: number },
+  { port, host, ...options }: ListenOptions,
+  bellOver: (local: LocalBell) => Bell & { close(): void | Promise<void> },
 ): Promise<RunningPlane> {
-  const bell = inProcessBell({ lookEveryMs, sweep: () => logged(app.plane, () => maintain(app.plane)) })
+  const sweep = () => logged(app.plane, () => maintain(app.plane))
+  const bell = bellOver(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY, sweep }))
   const app = createApp({ sql, bell, gather: (run) => void setImmediate(run), ...options })
   const server = createAdaptorServer({ fetch: app.fetch })
   tune(server)

@@ -16,7 +16,7 @@ export interface SweepAlarm {
 /** Runs `sweep`, never two at once, and each time sets itself to when `sweep` says that it is wanted next. */
 export function sweepAlarm(sweep: () => Promise<number | null>): SweepAlarm {
   let atMs = Infinity
-  let timer: unknown
+  let timer: ReturnType<typeof setTimeout> | undefined
   let isRunning = false
   let isOver = false
 
@@ -29,7 +29,7 @@ export function sweepAlarm(sweep: () => Promise<number | null>): SweepAlarm {
   }
 
   function set(): void {
-    clearTimeout(timer as Parameters<typeof clearTimeout>[0]) // made by setTimeout, whose type differs between runtimes
+    clearTimeout(timer)
     if (atMs === Infinity || isOver) return
     timer = later(() => void run(), Math.min(Math.max(0, Math.ceil(atMs - performance.now())), MAX_TIMER_MS))
   }
@@ -58,10 +58,8 @@ export function sweepAlarm(sweep: () => Promise<number | null>): SweepAlarm {
 }
 
 /** A timer that does not keep the process alive, on runtimes that have processes. */
-export function later(run: () => void, ms: number): unknown {
-  const timer: unknown = setTimeout(run, ms)
-  if (typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function') {
-    timer.unref()
-  }
+export function later(run: () => void, ms: number): ReturnType<typeof setTimeout> {
+  const timer = setTimeout(run, ms)
+  if (typeof timer === 'object') timer.unref()
   return timer
 }

@@ -65,8 +65,15 @@ export interface InProcessBellOptions {
   sweep?: () => Promise<number | null>
 }
 
+export interface LocalBell extends Bell {
+  /** Every waiter, or those of a namespace, is to look for itself. */
+  lookAgain(namespace?: string): void
+  /** Ends every wait there is, since the process goes. */
+  close(): void
+}
+
 /** A bell for waiters and writers of this process. */
-export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Bell & { close(): void } {
+export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): LocalBell {
   const alarm = sweep === undefined ? null : sweepAlarm(sweep)
   // Sets keep the order of arrival, so that the longest waiting is woken first.
   const byTopic = new Map<string, Set<InProcessWaiter>>()
@@ -118,7 +125,13 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Bel
   return {
     lookEveryMs,
 
-    /** Ends every wait there is, since the process goes. */
+    lookAgain(namespace) {
+      const waiters = new Set([...byTopic.values()].flatMap((of) => [...of]))
+      for (const waiter of waiters) {
+        if (namespace === undefined || waiter.interest.namespace === namespace) waiter.wake({ why: 'rung', ended: [] })
+      }
+    },
+
     close() {
       alarm?.stop()
       for (const waiters of byTopic.values()) for (const waiter of waiters) waiter.wake({ why: 'replaced' })

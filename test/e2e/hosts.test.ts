@@ -68,7 +68,7 @@ test(
   { timeout: 3 * MINUTES },
   async () => {
     const DATABASE_URL = await freshDatabase()
-    expect((await callplane(['migrate'], { DATABASE_URL }).exit).output).toMatch(/from version 0 to 1/)
+    expect((await callplane(['migrate'], { DATABASE_URL }).exit).output).toMatch(/from version 0 to 2/)
     expect((await callplane(['migrate'], { DATABASE_URL }).exit).output).toMatch(/nothing to do/)
     const adminKey = newKey().key
     const serve = async () => {
