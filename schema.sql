@@ -181,6 +181,10 @@ where state = 'pending';
 create index if not exists jobs_leased on callplane.jobs (lease_expires_at, namespace)
 where state = 'running';
 
+-- The sweep: jobs that were delayed or back off, and when the next of them is due. Most jobs never are in it.
+create index if not exists jobs_delayed on callplane.jobs (run_at, namespace)
+where state = 'pending' and run_at > created_at;
+
 -- A claim repeated with the same id: what it holds.
 create index if not exists jobs_claimed on callplane.jobs (namespace, runner_id, claim_id)
 where state = 'running';

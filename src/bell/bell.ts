@@ -10,6 +10,11 @@
 //
 // Joining before looking, and ringing after the commit, is what keeps a wake-up from falling between the two. A ring
 // that is lost all the same costs at most one poll.
+//
+// Idle is free: a bell may be quiet, and then nobody looks. A writer arms it before its first commit, for a minute, and
+// again while it goes on writing. When no arm is live, nothing can have been committed since the last one ran out: what a
+// look has seen after that is still so. A writer that dies between its commit and its ring has armed the bell all the
+// same, so that a look follows when the arm runs out. Lost memory and lost connections count as an arm.
 import type { CallOutcome } from '../protocol/job.ts'
 
 /** What a poll waits for, in one namespace: jobs of these services, or the ends of these calls. */
@@ -69,6 +74,12 @@ export interface Bell {
    * by the timer, the cron trigger or a poll.
    */
   alarm(inMs: number): Promise<void>
+  /** Before a commit that others must hear of. Throws where they cannot be told: then the commit must not be. */
+  arm(): Promise<void>
+  /** Whether nothing can have been committed since then, in the terms of `performance.now()`. */
+  isQuietSince(atMs: number): boolean
+  /** In how many milliseconds the last arm runs out and wants a look; Infinity where none is live. */
+  armedForMs(): number
   /** How long a poll may wait without looking, since other processes may ring bells that this one does not hear. */
   lookEveryMs: number
 }

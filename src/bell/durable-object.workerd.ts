@@ -133,6 +133,10 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
 
   return {
     lookEveryMs: Number.POSITIVE_INFINITY,
+    // This bell is never quiet yet: polls look when they begin and when they end.
+    isQuietSince: () => false,
+    armedForMs: () => Number.POSITIVE_INFINITY,
+    arm: () => Promise.resolve(),
 
     async join(interest) {
       try {
@@ -147,7 +151,9 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
     },
 
     async ring({ namespace, due = [], ended = [] }: Ring) {
-      // Later ones are found by the looks of the polls.
+      // Later ones are the alarm's.
+      const later = due.flatMap(({ inMs = 0 }) => (inMs > 0 ? [inMs] : []))
+      if (later.length > 0) await this.alarm(Math.min(...later))
       const now = due.filter(({ inMs = 0 }) => inMs <= 0).map(({ service, jobs }) => ({ service, jobs }))
       const ids = ended.map(({ id }) => id)
       if (now.length === 0 && ids.length === 0) return

@@ -1,9 +1,10 @@
 // The bell of one process: waiters and writers share memory, and a ring carries the outcome along.
 import { later, sweepAlarm } from './alarm.ts'
+import { newArms } from './arms.ts'
 import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
 
-/** A ring further off than this is left to the looks of the polls, which are more often than that. */
-const MAX_RING_AHEAD_MS = 60_000
+/** A ring further off than this is the alarm's, which knows it from the database should this process end. */
+export const MAX_RING_AHEAD_MS = 60_000
 
 class InProcessWaiter implements Waiter {
   readonly interest: Interest
@@ -75,6 +76,7 @@ export interface LocalBell extends Bell {
 /** A bell for waiters and writers of this process. */
 export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): LocalBell {
   const alarm = sweep === undefined ? null : sweepAlarm(sweep)
+  const arms = newArms()
   // Sets keep the order of arrival, so that the longest waiting is woken first.
   const byTopic = new Map<string, Set<InProcessWaiter>>()
   const byClaim = new Map<string, InProcessWaiter>()
@@ -124,6 +126,12 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
 
   return {
     lookEveryMs,
+    isQuietSince: (atMs) => arms.isQuietSince(atMs),
+    armedForMs: () => arms.armedForMs(),
+
+    async arm() {
+      arms.arm()
+    },
 
     lookAgain(namespace) {
       const waiters = new Set([...byTopic.values()].flatMap((of) => [...of]))
@@ -166,6 +174,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
       for (const { service, jobs, inMs = 0 } of due) {
         if (inMs <= 0) wakeService(namespace, service, jobs)
         else if (inMs <= MAX_RING_AHEAD_MS) later(() => wakeService(namespace, service, jobs), inMs)
+        else alarm?.by(inMs)
       }
     },
 

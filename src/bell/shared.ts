@@ -7,8 +7,9 @@
 // The NOTIFY comes after the commit, in a statement of its own: within the transition it would make all commits queue for
 // one lock. One is under way at a time, and the next carries all that came meanwhile. A process that is alone sends none.
 import { later } from './alarm.ts'
+import { ARM_MS } from './arms.ts'
 import type { Bell, Due, Ring } from './bell.ts'
-import type { LocalBell } from './in-process.ts'
+import { MAX_RING_AHEAD_MS, type LocalBell } from './in-process.ts'
 
 /** What carries texts between the processes of a plane. */
 export interface Channel {
@@ -37,6 +38,7 @@ interface Message {
   from: string
   /** Of a process that has just begun to listen: who hears it has company. */
   hello?: true
+  // Whatever it says, a message arms the bells of all who hear it.
   rings?: [namespace: string, due: [service: string, jobs: number][] | null, ended: string[] | null][]
 }
 
@@ -51,6 +53,8 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
   let stopListening: (() => Promise<void>) | null = null
   let retry: ReturnType<typeof setTimeout> | undefined
   let relistenMs = RELISTEN_MS
+  /** When the others were last told that this process writes. */
+  let armedAtMs = -Infinity
 
   async function listen(): Promise<void> {
     try {
@@ -59,7 +63,8 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
       stopListening = stop
       isHearing = true
       relistenMs = RELISTEN_MS
-      // What was rung for before is found by a look.
+      // What was rung for before is found by a look, and who armed the bell meanwhile is not known.
+      await local.arm()
       local.lookAgain()
       await channel.send(JSON.stringify({ from: self, hello: true } satisfies Message))
     } catch {
@@ -80,7 +85,11 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
     const { from, hello, rings = [] } = JSON.parse(text) as Message // from a process of our own
     if (from === self) return
     hasCompany = true
-    if (hello) countedAtMs = performance.now()
+    void local.arm()
+    if (hello) {
+      countedAtMs = performance.now()
+      armedAtMs = -Infinity // it has not heard
+    }
     for (const [namespace, due, ended] of rings) {
       if (due === null || ended === null) local.lookAgain(namespace)
       else {
@@ -125,14 +134,32 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
     },
     join: (interest) => local.join(interest),
     alarm: (inMs) => local.alarm(inMs),
+    isQuietSince: (atMs) => isHearing && local.isQuietSince(atMs),
+    armedForMs: () => local.armedForMs(),
+
+    async arm() {
+      await local.arm()
+      const nowMs = performance.now()
+      if (nowMs - armedAtMs < ARM_MS / 2) return
+      await countOthers()
+      if (hasCompany) await channel.send(JSON.stringify({ from: self } satisfies Message))
+      armedAtMs = nowMs
+    },
+
     async ring(ring) {
-      await local.ring(ring)
-      // Those that are due later are the alarm's.
-      const due = (ring.due ?? []).filter(({ inMs = 0 }) => inMs <= 0)
-      if (due.length + (ring.ended?.length ?? 0) === 0) return
+      const { namespace, ended = [] } = ring
+      const due: Due[] = []
+      for (const one of ring.due ?? []) {
+        const { service, jobs, inMs = 0 } = one
+        if (inMs <= 0) due.push(one)
+        else if (inMs > MAX_RING_AHEAD_MS) await local.alarm(inMs)
+        else later(() => void this.ring({ namespace, due: [{ service, jobs }] }), inMs)
+      }
+      if (due.length + ended.length === 0) return
+      await local.ring({ namespace, due, ended })
       if (!hasCompany && performance.now() - countedAtMs < COUNT_EVERY_MS) return
       hasCompany = true
-      outgoing.push({ ...ring, due })
+      outgoing.push({ namespace, due, ended })
       void sendAll()
     },
     async close() {

@@ -14,6 +14,7 @@ import type { HttpEnv, LogEvent, Plane } from './context.ts'
 import { healthRoutes, metricsRoutes } from './health.ts'
 import { jsonDoorRoutes } from './json-door.ts'
 import { keyRoutes } from './keys.ts'
+import { newLooks } from './looks.ts'
 import { createMetrics } from './metrics.ts'
 import { openApiDocument } from './openapi.ts'
 import { runnerRoutes } from './runners.ts'
@@ -57,6 +58,7 @@ export function createApp({
     sql: retrying,
     transitions: gather === undefined ? single : groupedTransitions(single, gather),
     bell,
+    looks: newLooks(),
     metrics: createMetrics(),
     log,
     retentionMs,
@@ -75,8 +77,9 @@ export function createApp({
   app.route('/', healthRoutes(plane))
   app.get('/openapi.json', (c) => c.json(openApiDocument()))
 
-  const auth = authenticate(plane.sql, { adminKey })
+  const auth = authenticate(plane, { adminKey })
   app.use('/v1/*', auth)
+  app.use('/v1/*', armForWrites(plane))
   app.use('/metrics', auth)
   app.route('/metrics', metricsRoutes(plane))
   app.route('/v1/calls', callRoutes(plane))
@@ -91,6 +94,17 @@ export function createApp({
   })
   app.onError((error, c) => errorAnswer(plane, c, error))
   return { fetch: app.fetch as App['fetch'], request: app.request, plane } // Hono's second argument is the platform's
+}
+
+/** These write now and then, and arm the bell by themselves. */
+const WAITING = new Set(['/v1/runners/poll', '/v1/calls/wait'])
+
+/** Arms the bell before whatever a request may commit. */
+function armForWrites({ bell }: Plane) {
+  return createMiddleware<HttpEnv>(async (c, next) => {
+    if (c.req.method !== 'GET' && !WAITING.has(c.req.path)) await bell.arm()
+    await next()
+  })
 }
 
 /** Gives each request an id, and counts how it was answered. */

@@ -1,12 +1,11 @@
 // Who asks: bearer keys, looked up by their public id, compared in constant time, remembered for half a minute.
 import { createMiddleware } from 'hono/factory'
 import { findKey, type StoredKey } from '../db/keys.ts'
-import type { Sql } from '../db/sql.ts'
 import { SCOPES, type Scope } from '../protocol/endpoint.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import { grant, hashSecret, parseKey, type Grant, type KeyParts } from '../protocol/keys.ts'
 import type { Reach } from '../jobs/find.ts'
-import type { HttpEnv, Principal } from './context.ts'
+import type { HttpEnv, Plane, Principal } from './context.ts'
 
 /** A revoked key stops within a minute; half of it leaves room for a request that hangs. */
 const REMEMBER_MS = 30_000
@@ -17,12 +16,13 @@ const MAX_REMEMBERED = 10_000
 const ALL_GRANTS: readonly Grant[] = SCOPES.map((scope) => ({ scope }))
 
 interface Remembered {
+  readAtMs: number
   untilMs: number
   key: { secretHash: Uint8Array; principal: Principal } | null
 }
 
 /** Puts the principal of the request's key into the context, or answers `unauthorized`. */
-export function authenticate(sql: Sql, { adminKey }: { adminKey?: string | undefined }) {
+export function authenticate({ sql, bell }: Plane, { adminKey }: { adminKey?: string | undefined }) {
   const known = new Map<string, Remembered>()
   // Apart, so that a flood of made-up ids cannot drive out the keys that are in use.
   const unknown = new Map<string, Remembered>()
@@ -32,12 +32,14 @@ export function authenticate(sql: Sql, { adminKey }: { adminKey?: string | undef
     // From before the look-up: however long it takes, what it found is no fresher than its beginning.
     const nowMs = performance.now()
     const remembered = known.get(id) ?? unknown.get(id)
-    if (remembered !== undefined && remembered.untilMs > nowMs) return remembered.key
+    // While nobody writes, no key is revoked either.
+    const isFresh = remembered !== undefined && (remembered.untilMs > nowMs || bell.isQuietSince(remembered.readAtMs))
+    if (isFresh) return remembered.key
     const key = principalOf(await findKey(sql, id))
     const untilMs = nowMs + (key === null ? REMEMBER_UNKNOWN_MS : REMEMBER_MS)
     known.delete(id)
     unknown.delete(id)
-    remember(key === null ? unknown : known, id, { key, untilMs })
+    remember(key === null ? unknown : known, id, { key, readAtMs: nowMs, untilMs })
     return key
   }
 

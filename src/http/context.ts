@@ -3,12 +3,15 @@ import type { Bell } from '../bell/bell.ts'
 import type { Sql } from '../db/sql.ts'
 import type { Transitions } from '../jobs/transitions.ts'
 import type { Grant } from '../protocol/keys.ts'
+import type { Looks } from './looks.ts'
 import type { Metrics } from './metrics.ts'
 
 export interface Plane {
   sql: Sql
   transitions: Transitions
   bell: Bell
+  /** Looks of polls that found nothing. */
+  looks: Looks
   metrics: Metrics
   /** One line an event. Never payloads, never keys. */
   log: (event: LogEvent) => void

@@ -6,11 +6,17 @@ import type { Plane } from './context.ts'
 
 /** Polls start the sweep where their process has not swept for so long: it needs neither an alarm nor a timer then. */
 const SWEPT_WITHIN_MS = 10_000
+/** Delayed jobs that became due before a process swept for the first time: for so long somebody may wait unheard. */
+const MAX_SINCE_MS = 60_000
+/** A job that became due while the last sweep looked may have been seen by none. */
+const OVERLAP_MS = 1_000
 
 /** One turn of the sweep over all namespaces. Returns in how many milliseconds the next is wanted; null: nothing known. */
 export async function maintain(plane: Plane): Promise<number | null> {
-  plane.sweeps.lastAtMs = performance.now()
-  const turn = sweep(plane.sql, { retentionMs: plane.retentionMs })
+  const nowMs = performance.now()
+  const sinceMs = Math.round(Math.min(Math.max(0, nowMs - plane.sweeps.lastAtMs), MAX_SINCE_MS)) + OVERLAP_MS
+  plane.sweeps.lastAtMs = nowMs
+  const turn = sweep(plane.sql, { retentionMs: plane.retentionMs, sinceMs, begin: () => plane.bell.arm() })
   for (;;) {
     const { done, value } = await turn.next()
     if (done === true) return value
@@ -24,9 +30,14 @@ export async function maintainAndArm(plane: Plane): Promise<void> {
   if (nextMs !== null) await plane.bell.alarm(nextMs)
 }
 
+/** Whether the last sweep saw all that there is to see: what comes next is the alarm's. */
+export function isQuiet({ bell, sweeps }: Plane): boolean {
+  return bell.isQuietSince(sweeps.lastAtMs)
+}
+
 /** The same from a poll, which does not fail for it. */
 export async function maintainNowAndThen(plane: Plane): Promise<void> {
-  if (performance.now() - plane.sweeps.lastAtMs < SWEPT_WITHIN_MS) return
+  if (performance.now() - plane.sweeps.lastAtMs < SWEPT_WITHIN_MS || isQuiet(plane)) return
   try {
     await maintainAndArm(plane)
   } catch (error) {
@@ -39,7 +50,7 @@ async function tell(plane: Plane, namespace: string, jobs: readonly Moved[]): Pr
   const failed = jobs.filter((job) => job.state === 'failed')
   plane.metrics.count('callplane_jobs_swept_total', { to: 'pending' }, pending.length)
   plane.metrics.count('callplane_jobs_swept_total', { to: 'failed' }, failed.length)
-  plane.log({ level: 'info', event: 'swept', namespace, retried: pending.length, failed: failed.length })
+  plane.log({ level: 'info', event: 'swept', namespace, due: pending.length, failed: failed.length })
   await plane.bell.ring({
     namespace,
     due: dueOf(pending.map(({ service, due_in_ms }) => ({ service, inMs: due_in_ms }))),

@@ -41,6 +41,7 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
       claim?.services.map((service) => service.name),
     )
     const { namespace } = principal
+    if (reports.length + heartbeats.length > 0) await plane.bell.arm()
     const verdicts = await applyReports(plane, namespace, reports)
     const renewals = await plane.transitions.heartbeat(namespace, heartbeats)
     const refusals = [...verdicts, ...renewals]

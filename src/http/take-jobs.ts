@@ -16,6 +16,15 @@ export async function claimIdOf({ keyId }: Principal, runner: string, claimId: s
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }
 
+/** Waits that an arm ends, end within this time of each other. */
+const APART_MS = 2_000
+const NOTHING = { jobs: [], leftOver: [] }
+
+/** What a look would look for, as one text. */
+function askedOf(namespace: string, { services }: ClaimRequest): string {
+  return JSON.stringify([namespace, services.map(({ name, functions }) => [name, functions])])
+}
+
 /** Join, look, wait, look: until there are jobs, the time is over, or the runner is gone. */
 export async function takeJobs(
   plane: Plane,
@@ -24,28 +33,37 @@ export async function takeJobs(
   signal: AbortSignal,
 ): Promise<ClaimedJob[]> {
   const untilMs = performance.now() + claim.waitMs
+  const asked = askedOf(runner.namespace, claim)
   const interest = { namespace: runner.namespace, claimId: claim.id, services: claim.services.map(({ name }) => name) }
   for (;;) {
     const waiter = await plane.bell.join(interest)
     try {
-      const { jobs, leftOver } = await claimJobs(plane.sql, runner, {
-        claimId: claim.id,
-        services: claim.services,
-        maxBytes: MAX_CLAIM_BYTES,
-      })
+      const lookedAtMs = performance.now()
+      const isQuiet = plane.bell.isQuietSince(plane.looks.inVainAtMs(asked))
+      const { jobs, leftOver } = isQuiet
+        ? NOTHING
+        : await claimJobs(plane.sql, runner, {
+            claimId: claim.id,
+            services: claim.services,
+            maxBytes: MAX_CLAIM_BYTES,
+          })
       const due = leftOver.map((service) => ({ service, jobs: 1 }))
       if (due.length > 0) await plane.bell.ring({ namespace: runner.namespace, due })
       if (jobs.length > 0) {
         plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
+        await plane.bell.arm()
         await plane.bell.alarm(Math.min(...jobs.map((job) => job.leaseMs)))
         if (!signal.aborted) return jobs
         await giveBack(plane, runner.namespace, jobs)
         return []
       }
+      if (!isQuiet) plane.looks.inVain(asked, lookedAtMs)
       await maintainNowAndThen(plane)
       const leftMs = untilMs - performance.now()
       if (leftMs <= 0 || signal.aborted) return []
-      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), signal)
+      // Of all that wait for the same, one or two look when the arm runs out: the others come a moment later.
+      const armedMs = plane.bell.armedForMs() + Math.random() * APART_MS
+      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs, armedMs), signal)
       if (wake.why === 'replaced' || signal.aborted) return []
     } finally {
       waiter.leave()

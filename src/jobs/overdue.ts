@@ -1,22 +1,34 @@
-// When the sweep has something to do: one look at the ends of three indexes.
+// When the sweep has something to do: one look at the ends of four indexes.
 import type { Sql } from '../db/sql.ts'
 
-/** Milliseconds until each duty has something to do, over all namespaces; not above 0: now. Null: not as far as is known. */
-export type NextDuties = Record<'lease' | 'deadline' | 'retention', number | null>
+/** What the sweep does, and milliseconds until there is any of it, over all namespaces. Not above 0: now. Null: none known. */
+export type NextDuties = Record<'lease' | 'deadline' | 'delay' | 'retention', number | null>
 
-export async function findNextDuties(sql: Sql, { retentionMs }: { retentionMs: number }): Promise<NextDuties> {
+export interface DutyOptions {
+  /** How long jobs are kept after their end. */
+  retentionMs: number
+  /** Delayed jobs that have become due within this time count as due now; earlier ones have been told of. */
+  sinceMs: number
+}
+
+export async function findNextDuties(sql: Sql, { retentionMs, sinceMs }: DutyOptions): Promise<NextDuties> {
   const [next] = await sql<NextDuties>(
     /* sql all namespaces */ `
     select (extract(epoch from leased.at - now()) * 1000)::int8 as lease,
       (extract(epoch from limited.at - now()) * 1000)::int8 as deadline,
+      (extract(epoch from delayed.at - now()) * 1000)::int8 as delay,
       (extract(epoch from ended.at - now()) * 1000)::int8 + $1::int8 as retention
     from (select min(lease_expires_at) as at from callplane.jobs where state = 'running') leased,
       (
         select min(deadline_at) as at from callplane.jobs
         where deadline_at is not null and state in ('pending', 'running')
       ) limited,
+      (
+        select min(run_at) as at from callplane.jobs
+        where state = 'pending' and run_at > created_at and run_at > now() - $2::int8 * interval '1 millisecond'
+      ) delayed,
       (select min(finished_at) as at from callplane.jobs where finished_at is not null) ended`,
-    [retentionMs],
+    [retentionMs, sinceMs],
   )
-  return next ?? { lease: null, deadline: null, retention: null }
+  return next ?? { lease: null, deadline: null, delay: null, retention: null }
 }

@@ -1,5 +1,6 @@
 // The sweep: what time alone does to jobs. One bounded statement per duty, safe to run many at once.
 import type { Sql } from '../db/sql.ts'
+import { findJustDue } from './due.ts'
 import { expireJobs } from './expire.ts'
 import type { Moved } from './moved.ts'
 import { findNextDuties } from './overdue.ts'
@@ -8,12 +9,18 @@ import { retryStalledJobs } from './stall.ts'
 
 /** Bounds the locks that one statement takes; what is left over is the next statement's. */
 const LIMIT = 500
+/** More than the runners that wait: each ring wakes one for one job, and who takes some sees the others. */
+const MAX_TOLD = 1_000
 
 export interface SweepOptions {
   /** How long jobs are kept after their end. */
   retentionMs: number
+  /** Delayed jobs that became due within this time are told of. Default 0: none. */
+  sinceMs?: number
   /** Statements of one duty. Default 20. */
   rounds?: number
+  /** Runs before the first of them that changes anything. */
+  begin?: () => Promise<void>
 }
 
 /**
@@ -23,19 +30,24 @@ export interface SweepOptions {
  */
 export async function* sweep(
   sql: Sql,
-  { retentionMs, rounds = 20 }: SweepOptions,
+  { retentionMs, sinceMs = 0, rounds = 20, begin }: SweepOptions,
 ): AsyncGenerator<Moved[], number | null> {
-  const due = await findNextDuties(sql, { retentionMs })
+  const due = await findNextDuties(sql, { retentionMs, sinceMs })
+  const hasWork = Object.values(due).some(isDue)
+  if (hasWork) await begin?.()
   if (isDue(due.deadline)) yield* untilDone(() => expireJobs(sql, { limit: LIMIT }), rounds)
   if (isDue(due.lease)) yield* untilDone(() => retryStalledJobs(sql, { limit: LIMIT }), rounds)
+  if (isDue(due.delay)) {
+    const justDue = await findJustDue(sql, { sinceMs, limit: MAX_TOLD })
+    if (justDue.length > 0) yield justDue
+  }
   if (isDue(due.retention)) {
     for (let round = 0; round < rounds; round++) {
       if ((await forgetJobs(sql, { retentionMs, limit: LIMIT })) < LIMIT) break
     }
     await forgetRunners(sql, { retentionMs, limit: LIMIT })
   }
-  const hadWork = Object.values(due).some(isDue)
-  return earliest(hadWork ? await findNextDuties(sql, { retentionMs }) : due)
+  return earliest(hasWork ? await findNextDuties(sql, { retentionMs, sinceMs: 0 }) : due)
 }
 
 async function* untilDone(duty: () => Promise<Moved[]>, rounds: number): AsyncGenerator<Moved[]> {

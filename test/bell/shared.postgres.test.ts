@@ -120,9 +120,7 @@ test('who loses the connection looks, looks often until it hears again, and then
   await Promise.all([a.hears(), b.hears()])
   const waiter = await settled(() => b.bell.join(runner()))
   const woken = waiter.woken(LONG_MS)
-  await database.sql(
-    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'callplane bell'`,
-  )
+  await database.sql(`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'callplane bell'`)
   expect(await woken).toEqual({ why: 'rung', ended: [] })
   expect(b.bell.lookEveryMs).toBe(500)
   waiter.leave()

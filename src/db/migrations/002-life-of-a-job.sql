@@ -11,5 +11,7 @@ alter table callplane.jobs add constraint given_back_is_bounded check (given_bac
 alter table callplane.jobs add constraint redriven_is_another
   check (redriven_from <> id and (redriven_from is null) = (origin_id = id));
 
+create index if not exists jobs_delayed on callplane.jobs (run_at, namespace)
+  where state = 'pending' and run_at > created_at;
 create index if not exists jobs_ended on callplane.jobs (finished_at, namespace) where finished_at is not null;
 create index if not exists jobs_failed on callplane.jobs (namespace, id) where state = 'failed';
