@@ -1,4 +1,5 @@
 // The Node entry: the control plane over HTTP, on the embedded database or on any Postgres.
+import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -200,7 +201,7 @@ async function listen(
 ): Promise<RunningPlane> {
   const sweep = () => logged(app.plane, () => maintain(app.plane))
   const bell = bellOver(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY, sweep }))
-  const app = createApp({ sql, bell, gather: (run) => void setImmediate(run), ...options })
+  const app = createApp({ sql, bell, gather: (run) => void setImmediate(run), sha256, ...options })
   const server = createAdaptorServer({ fetch: app.fetch })
   tune(server)
   await new Promise<void>((resolve, reject) => {
@@ -219,6 +220,8 @@ async function listen(
       })()),
   }
 }
+
+const sha256 = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest()
 
 function tune(server: ServerType): void {
   if (!('keepAliveTimeout' in server)) return

@@ -5,6 +5,7 @@ import { createMiddleware } from 'hono/factory'
 import type { Bell } from '../bell/bell.ts'
 import { withRetry, type Sql } from '../db/sql.ts'
 import { groupedTransitions, transitions } from '../jobs/transitions.ts'
+import { sha256 as webSha256, type Sha256 } from '../protocol/digest.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import { errorAnswer } from './answer.ts'
 import { authenticate } from './auth.ts'
@@ -34,6 +35,8 @@ export interface AppOptions {
   retentionMs?: number
   /** Lets requests that come together share statements: calls back when those of one turn are here. Default: they do not. */
   gather?: (run: () => void) => void
+  /** Default: WebCrypto's. */
+  sha256?: Sha256
 }
 
 export interface App {
@@ -51,6 +54,7 @@ export function createApp({
   log = () => {},
   retentionMs = DEFAULT_RETENTION_MS,
   gather,
+  sha256 = webSha256,
 }: AppOptions): App {
   const retrying = withRetry(sql)
   const single = transitions(retrying, { retentionMs })
@@ -59,6 +63,7 @@ export function createApp({
     transitions: gather === undefined ? single : groupedTransitions(single, gather),
     bell,
     looks: newLooks(),
+    sha256,
     metrics: createMetrics(),
     log,
     retentionMs,

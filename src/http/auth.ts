@@ -22,7 +22,7 @@ interface Remembered {
 }
 
 /** Puts the principal of the request's key into the context, or answers `unauthorized`. */
-export function authenticate({ sql, bell }: Plane, { adminKey }: { adminKey?: string | undefined }) {
+export function authenticate({ sql, bell, sha256 }: Plane, { adminKey }: { adminKey?: string | undefined }) {
   const known = new Map<string, Remembered>()
   // Apart, so that a flood of made-up ids cannot drive out the keys that are in use.
   const unknown = new Map<string, Remembered>()
@@ -49,7 +49,7 @@ export function authenticate({ sql, bell }: Plane, { adminKey }: { adminKey?: st
     if (parts === null) throw unauthorized()
     // An unknown id is hashed and compared like a known one, so that the two take the same time.
     const [hash, found] = await Promise.all([
-      hashSecret(parts.secret),
+      hashSecret(parts.secret, sha256),
       parts.id === bootstrap?.id ? bootstrap.key : lookUp(parts.id),
     ])
     const isRight = isEqualInConstantTime(hash, found === null ? new Uint8Array(32) : await found.secretHash)

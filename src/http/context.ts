@@ -2,6 +2,7 @@
 import type { Bell } from '../bell/bell.ts'
 import type { Sql } from '../db/sql.ts'
 import type { Transitions } from '../jobs/transitions.ts'
+import type { Sha256 } from '../protocol/digest.ts'
 import type { Grant } from '../protocol/keys.ts'
 import type { Looks } from './looks.ts'
 import type { Metrics } from './metrics.ts'
@@ -12,6 +13,7 @@ export interface Plane {
   bell: Bell
   /** Looks of polls that found nothing. */
   looks: Looks
+  sha256: Sha256
   metrics: Metrics
   /** One line an event. Never payloads, never keys. */
   log: (event: LogEvent) => void

@@ -49,7 +49,7 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
     const isRefused = refusals.some((error) => error !== null)
     const jobs: ClaimedJob[] = []
     if (claim !== undefined && !c.req.raw.signal.aborted) {
-      const id = await claimIdOf(principal, runner, claim.id)
+      const id = await claimIdOf(plane, principal, runner, claim.id)
       const waitMs = isRefused ? 0 : claim.waitMs
       jobs.push(...(await takeJobs(plane, { namespace, id: runner }, { ...claim, id, waitMs }, c.req.raw.signal)))
     }

@@ -9,9 +9,14 @@ import type { Plane, Principal } from './context.ts'
 import { maintainNowAndThen } from './maintenance.ts'
 
 /** Under which a claim is kept: who sends the same id with another key, or for another runner, does not get its jobs. */
-export async function claimIdOf({ keyId }: Principal, runner: string, claimId: string): Promise<string> {
+export async function claimIdOf(
+  { sha256 }: Plane,
+  { keyId }: Principal,
+  runner: string,
+  claimId: string,
+): Promise<string> {
   const text = new TextEncoder().encode(`${keyId} ${runner} ${claimId}`)
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', text))
+  const digest = await sha256(text)
   const hex = Array.from(digest.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('')
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }

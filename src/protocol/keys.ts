@@ -1,4 +1,5 @@
 // Keys: `cp_` + public id (12) + secret (43 characters, 256 bits) + checksum (6), all base62, one word to double-click.
+import { sha256, type Sha256 } from './digest.ts'
 import { SCOPES, type Endpoint } from './endpoint.ts'
 import { MAX_SERVICES_PER_RUNNER } from './limits.ts'
 import { answer, array, boolean, name, object, oneOf, optional, string, type TypeOf } from './shape.ts'
@@ -39,8 +40,8 @@ export function parseKey(key: string): KeyParts | null {
 }
 
 /** SHA-256 of the secret: a random 256-bit secret needs no slow hash. */
-export async function hashSecret(secret: string): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(secret)))
+export async function hashSecret(secret: string, hash: Sha256 = sha256): Promise<Uint8Array> {
+  return hash(new TextEncoder().encode(secret))
 }
 
 function randomBase62(length: number): string {

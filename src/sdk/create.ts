@@ -7,6 +7,7 @@ import { CallplaneError, fromWireError, type WireError } from '../protocol/error
 import { MAX_BATCH, MAX_BODY_BYTES, MAX_WAIT_MS } from '../protocol/limits.ts'
 import { Backoff } from './backoff.ts'
 import { gatherer } from './gather.ts'
+import { findSha256 } from './runtime.ts'
 import { unreachable } from './retry.ts'
 import { CREATE_CALLS } from './routes.ts'
 import { asUnanswered, isPassing, Unanswered, type Transport } from './transport.ts'
@@ -36,6 +37,10 @@ const IN_FLIGHT_GRACE_MS = 10_000
 
 const ROOM_BYTES = MAX_BODY_BYTES - 1_024
 
+/** While so many requests with calls are on their way, new calls wait for each other, for so long at most. */
+const ENOUGH_UNDER_WAY = 2
+const GATHER_MS = 2
+
 export class Creates {
   readonly #transport: Transport
   readonly #waits: Waits
@@ -43,6 +48,11 @@ export class Creates {
   readonly #sent = new Set<NewCall>()
   /** Waits for the next try. */
   readonly #held = new Set<NewCall>()
+  /** About to be sent together. */
+  #gathered: NewCall[] = []
+  #gathering: ReturnType<typeof setTimeout> | undefined
+  /** Requests of which nothing was heard yet. */
+  #underWay = 0
   #retry: ReturnType<typeof setTimeout> | undefined
   #last: Unanswered | null = null
 
@@ -52,8 +62,13 @@ export class Creates {
   /** Sends a call with all others of this tick. */
   readonly add: (call: NewCall) => void = gatherer<NewCall>((calls) => {
     const isAsked = this.#retry !== undefined || this.#probes > 0
-    if (this.#backoff.failures === 0 || !isAsked) return this.#send(calls)
-    for (const call of calls) this.#held.add(call)
+    if (this.#backoff.failures > 0 && isAsked) {
+      for (const call of calls) this.#held.add(call)
+      return
+    }
+    for (const call of calls) this.#gathered.push(call)
+    if (this.#underWay < ENOUGH_UNDER_WAY) this.#sendGathered()
+    else this.#gathering ??= setTimeout(() => this.#sendGathered(), GATHER_MS)
   })
 
   constructor(transport: Transport, waits: Waits) {
@@ -82,7 +97,9 @@ export class Creates {
 
   shut(closed: CallplaneError): void {
     clearTimeout(this.#retry)
-    for (const call of [...this.#held, ...this.#sent]) call.refused(closed)
+    clearTimeout(this.#gathering)
+    for (const call of [...this.#gathered, ...this.#held, ...this.#sent]) call.refused(closed)
+    this.#gathered = []
     this.#held.clear()
     this.#sent.clear()
   }
@@ -91,6 +108,14 @@ export class Creates {
     this.drop(call)
     this.#sent.delete(call)
     call.refused(unreachable(this.#transport.url, nowMs - call.madeAtMs, this.#last))
+  }
+
+  #sendGathered(): void {
+    clearTimeout(this.#gathering)
+    this.#gathering = undefined
+    const calls = this.#gathered
+    this.#gathered = []
+    this.#send(calls)
   }
 
   /** In as few requests as their limits allow. */
@@ -124,7 +149,14 @@ export class Creates {
     const isProbe = this.#backoff.failures > 0
     const waitMs = wanted.length > 0 && !isProbe ? MAX_WAIT_MS : 0
     const stream = this.#waits.open(wanted, { isAccepted: false, hasOthers: waitMs > 0 && wanted.length < open.size })
+    this.#underWay++
+    let isUnderWay = true
+    const heard = () => {
+      if (isUnderWay) this.#underWay--
+      isUnderWay = false
+    }
     const onFrame = (frame: CallFrame) => {
+      heard()
       if ('accepted' in frame) this.#accept(open, frame.accepted, stream)
       else this.#waits.receive(stream, frame)
     }
@@ -137,6 +169,7 @@ export class Creates {
     } catch (error) {
       failure = error instanceof CallplaneError ? error : asUnanswered(error)
     }
+    heard()
     if (isProbe) this.#probes--
     this.#notAccepted(open, failure, stream)
     this.#waits.close(stream, failure instanceof Unanswered ? failure : null)
@@ -214,8 +247,10 @@ interface Accepted {
   error?: WireError
 }
 
+const sha256 = findSha256()
+
 async function withDigest(call: NewCall): Promise<CallRequest> {
-  call.digest ??= await argsDigest(call.request.args)
+  call.digest ??= sha256?.(call.request.args) ?? (await argsDigest(call.request.args))
   return { ...call.request, argsDigest: call.digest }
 }
 

@@ -19,6 +19,17 @@ export function readEnv(name: string): string | undefined {
   }
 }
 
+interface NodeCrypto {
+  createHash(algorithm: 'sha256'): { update(bytes: Uint8Array): { digest(): Uint8Array } }
+}
+
+/** SHA-256 at once, where the runtime has it. */
+export function findSha256(): ((bytes: Uint8Array) => Uint8Array) | null {
+  const node = runtime.process?.getBuiltinModule?.('node:crypto') as NodeCrypto | undefined // what every runtime has under this name
+  if (typeof node?.createHash !== 'function') return null
+  return (bytes) => new Uint8Array(node.createHash('sha256').update(bytes).digest())
+}
+
 /** A store that follows a function through its awaits. */
 export interface AsyncStore<T> {
   run<R>(value: T, callback: () => R): R
