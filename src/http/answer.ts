@@ -2,7 +2,7 @@
 import type { Context } from 'hono'
 import { SqlError, TOO_MANY, isOutcomeUnknown, isTransient } from '../db/sql.ts'
 import { SchemaError } from '../db/migrate.ts'
-import { CallplaneError, ERROR_CODES, toWireError } from '../protocol/errors.ts'
+import { CallplaneError, ERROR_CODES, isRetryable, toWireError } from '../protocol/errors.ts'
 import { encodeBody } from '../protocol/wire.ts'
 import { MSGPACK } from './body.ts'
 import type { HttpEnv, Plane } from './context.ts'
@@ -31,10 +31,10 @@ export function errorAnswer(plane: Plane, c: Context<HttpEnv>, thrown: unknown):
   if (error !== thrown) {
     plane.log({ level: 'error', event: 'request_failed', requestId, code: error.code, detail: detailOf(thrown) })
   }
-  const { status, isRetryable } = ERROR_CODES[error.code]
+  const { status } = ERROR_CODES[error.code]
   const headers: Record<string, string> = status === 503 || status === 429 ? { 'retry-after': RETRY_AFTER_S } : {}
   if (status === 401) headers['www-authenticate'] = 'Bearer'
-  const body = { error: { ...toWireError(error), isRetryable } }
+  const body = { error: { ...toWireError(error), isRetryable: isRetryable(error.code) } }
   if (readsMsgpack(c)) return c.body(encodeBody(body), status, { ...headers, 'content-type': MSGPACK })
   return c.json(body, status, headers)
 }

@@ -7,7 +7,7 @@ import { CallplaneError, fromWireError, type WireError } from '../protocol/error
 import { MAX_BATCH, MAX_BODY_BYTES, MAX_WAIT_MS } from '../protocol/limits.ts'
 import { Backoff } from './backoff.ts'
 import { gatherer } from './gather.ts'
-import { findSha256 } from './runtime.ts'
+import { sha256Now } from './runtime.ts'
 import { unreachable } from './retry.ts'
 import { CREATE_CALLS } from './routes.ts'
 import { asUnanswered, isPassing, Unanswered, type Transport } from './transport.ts'
@@ -49,10 +49,10 @@ export class Creates {
   /** Waits for the next try. */
   readonly #held = new Set<NewCall>()
   /** About to be sent together. */
-  #gathered: NewCall[] = []
+  readonly #gathered: NewCall[] = []
   #gathering: ReturnType<typeof setTimeout> | undefined
   /** Requests of which nothing was heard yet. */
-  #underWay = 0
+  readonly #underWay = new Set<OutcomeStream>()
   #retry: ReturnType<typeof setTimeout> | undefined
   #last: Unanswered | null = null
 
@@ -62,12 +62,9 @@ export class Creates {
   /** Sends a call with all others of this tick. */
   readonly add: (call: NewCall) => void = gatherer<NewCall>((calls) => {
     const isAsked = this.#retry !== undefined || this.#probes > 0
-    if (this.#backoff.failures > 0 && isAsked) {
-      for (const call of calls) this.#held.add(call)
-      return
-    }
-    for (const call of calls) this.#gathered.push(call)
-    if (this.#underWay < ENOUGH_UNDER_WAY) this.#sendGathered()
+    if (this.#backoff.failures > 0 && isAsked) return calls.forEach((call) => this.#held.add(call))
+    this.#gathered.push(...calls)
+    if (this.#underWay.size < ENOUGH_UNDER_WAY) this.#sendGathered()
     else this.#gathering ??= setTimeout(() => this.#sendGathered(), GATHER_MS)
   })
 
@@ -97,9 +94,7 @@ export class Creates {
 
   shut(closed: CallplaneError): void {
     clearTimeout(this.#retry)
-    clearTimeout(this.#gathering)
-    for (const call of [...this.#gathered, ...this.#held, ...this.#sent]) call.refused(closed)
-    this.#gathered = []
+    for (const call of [...this.#gathered.splice(0), ...this.#held, ...this.#sent]) call.refused(closed)
     this.#held.clear()
     this.#sent.clear()
   }
@@ -113,9 +108,7 @@ export class Creates {
   #sendGathered(): void {
     clearTimeout(this.#gathering)
     this.#gathering = undefined
-    const calls = this.#gathered
-    this.#gathered = []
-    this.#send(calls)
+    this.#send(this.#gathered.splice(0))
   }
 
   /** In as few requests as their limits allow. */
@@ -149,14 +142,9 @@ export class Creates {
     const isProbe = this.#backoff.failures > 0
     const waitMs = wanted.length > 0 && !isProbe ? MAX_WAIT_MS : 0
     const stream = this.#waits.open(wanted, { isAccepted: false, hasOthers: waitMs > 0 && wanted.length < open.size })
-    this.#underWay++
-    let isUnderWay = true
-    const heard = () => {
-      if (isUnderWay) this.#underWay--
-      isUnderWay = false
-    }
+    this.#underWay.add(stream)
     const onFrame = (frame: CallFrame) => {
-      heard()
+      this.#underWay.delete(stream)
       if ('accepted' in frame) this.#accept(open, frame.accepted, stream)
       else this.#waits.receive(stream, frame)
     }
@@ -169,7 +157,7 @@ export class Creates {
     } catch (error) {
       failure = error instanceof CallplaneError ? error : asUnanswered(error)
     }
-    heard()
+    this.#underWay.delete(stream)
     if (isProbe) this.#probes--
     this.#notAccepted(open, failure, stream)
     this.#waits.close(stream, failure instanceof Unanswered ? failure : null)
@@ -247,10 +235,8 @@ interface Accepted {
   error?: WireError
 }
 
-const sha256 = findSha256()
-
 async function withDigest(call: NewCall): Promise<CallRequest> {
-  call.digest ??= sha256?.(call.request.args) ?? (await argsDigest(call.request.args))
+  call.digest ??= sha256Now(call.request.args) ?? (await argsDigest(call.request.args))
   return { ...call.request, argsDigest: call.digest }
 }
 

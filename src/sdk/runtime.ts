@@ -20,14 +20,13 @@ export function readEnv(name: string): string | undefined {
 }
 
 interface NodeCrypto {
-  createHash(algorithm: 'sha256'): { update(bytes: Uint8Array): { digest(): Uint8Array } }
+  hash?(algorithm: 'sha256', bytes: Uint8Array, form: 'buffer'): Uint8Array
 }
 
-/** SHA-256 at once, where the runtime has it. */
-export function findSha256(): ((bytes: Uint8Array) => Uint8Array) | null {
-  const node = runtime.process?.getBuiltinModule?.('node:crypto') as NodeCrypto | undefined // what every runtime has under this name
-  if (typeof node?.createHash !== 'function') return null
-  return (bytes) => new Uint8Array(node.createHash('sha256').update(bytes).digest())
+/** SHA-256 at once, or undefined where the runtime has no such thing. */
+export function sha256Now(bytes: Uint8Array): Uint8Array | undefined {
+  const node = runtime.process?.getBuiltinModule?.('node:crypto') as NodeCrypto | undefined // all that we ask of it
+  return node?.hash?.('sha256', bytes, 'buffer')
 }
 
 /** A store that follows a function through its awaits. */

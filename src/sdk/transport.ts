@@ -1,5 +1,5 @@
 // One request to the plane and its answer, or the reason why there is none. Whether to try again is the caller's decision.
-import { CallplaneError, ERROR_CODES, fromWireError } from '../protocol/errors.ts'
+import { CallplaneError, fromWireError, isRetryable } from '../protocol/errors.ts'
 import { readFrames } from '../protocol/frames.ts'
 import { MAX_BODY_BYTES } from '../protocol/limits.ts'
 import { decodeBody, encodeBody } from '../protocol/wire.ts'
@@ -36,7 +36,7 @@ export interface Patience {
 
 /** Whether the same, sent again, may be taken: the plane has trouble of its own. */
 export function isPassing({ code }: CallplaneError): boolean {
-  return ERROR_CODES[code].isRetryable
+  return isRetryable(code)
 }
 
 const MSGPACK = 'application/msgpack'

@@ -9,7 +9,7 @@ import { openApiDocument } from '../../src/http/openapi.ts'
 import { argsDigest } from '../../src/protocol/digest.ts'
 import { decodePayload } from '../../src/protocol/codec.ts'
 import { ENDPOINTS } from '../../src/protocol/endpoints.ts'
-import { ERROR_CODES } from '../../src/protocol/errors.ts'
+import { ERROR_CODES, isRetryable, type ErrorCode } from '../../src/protocol/errors.ts'
 import { newKey } from '../../src/protocol/keys.ts'
 import * as limits from '../../src/protocol/limits.ts'
 import { EXT } from '../../src/protocol/payload-format.ts'
@@ -58,8 +58,8 @@ describe('docs/protocol.md', () => {
   )
 
   test('tells of every error code its status, whether a retry helps, and its meaning', () => {
-    const known = Object.entries(ERROR_CODES).map(([code, { status, isRetryable, meaning }]) => {
-      return [`\`${code}\``, String(status), isRetryable ? 'yes' : 'no', meaning]
+    const known = Object.entries(ERROR_CODES).map(([code, { status, meaning }]) => {
+      return [`\`${code}\``, String(status), isRetryable(code as ErrorCode) ? 'yes' : 'no', meaning]
     })
     expect(rowsOf(section('Errors'))).toEqual(known)
   })

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { encodePayload } from '../../src/protocol/codec.ts'
 import { storedRetry } from '../../src/jobs/retry.ts'
 import { ENDPOINTS } from '../../src/protocol/endpoints.ts'
-import { ERROR_CODES } from '../../src/protocol/errors.ts'
+import { ERROR_CODES, isRetryable, type ErrorCode } from '../../src/protocol/errors.ts'
 import * as limits from '../../src/protocol/limits.ts'
 import { NAME_PATTERN } from '../../src/protocol/names.ts'
 import { BINARY_KINDS, EXT, TAG } from '../../src/protocol/payload-format.ts'
@@ -162,10 +162,10 @@ function range(min: number, max: number | undefined): string {
 }
 
 function errorTable(): string {
-  const rows = Object.entries(ERROR_CODES).map(([code, { status, isRetryable, meaning }]) => [
+  const rows = Object.entries(ERROR_CODES).map(([code, { status, meaning }]) => [
     `\`${code}\``,
     String(status),
-    isRetryable ? 'yes' : 'no',
+    isRetryable(code as ErrorCode) ? 'yes' : 'no', // a key of the table
     meaning,
   ])
   return table(['code', 'HTTP', 'retry', 'meaning'], rows)
