@@ -58,7 +58,7 @@ class Inbox {
   takeBody(): Uint8Array | null {
     if (this.end - this.start < HEADER_BYTES) return null
     const size = new DataView(this.bytes.buffer).getUint32(this.start)
-    if (size > this.maxFrameBytes) throw invalid(`a frame of ${size} bytes is over the limit of ${this.maxFrameBytes}`)
+    if (size > this.maxFrameBytes) throw invalid(`a frame of ${size} bytes, the limit is ${this.maxFrameBytes}`)
     const bodyStart = this.start + HEADER_BYTES
     if (this.end < bodyStart + size) return null
     this.start = bodyStart + size
@@ -66,7 +66,7 @@ class Inbox {
   }
 
   checkEmpty(): void {
-    if (this.end > this.start) throw invalid(`the stream ends inside a frame, ${this.end - this.start} bytes into it`)
+    if (this.end > this.start) throw invalid(`the stream ends inside a frame`)
   }
 
   private makeRoom(size: number): void {

@@ -33,7 +33,7 @@ export class PayloadWriter extends MsgpackWriter {
     if (size <= MAX_PAYLOAD_BYTES) return this.written()
     throw new CallplaneError(
       'payload_too_large',
-      `${root}: ${size} bytes when encoded, the limit is ${MAX_PAYLOAD_BYTES}; send a reference to the data instead`,
+      `${root}: ${size} bytes when encoded, the limit is ${MAX_PAYLOAD_BYTES}; send a reference to the data`,
     )
   }
 

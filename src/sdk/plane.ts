@@ -97,7 +97,7 @@ function checkUrl(given: string | undefined): string {
   const { protocol, username, password, search, hash, href } = URL.canParse(text) ? new URL(text) : new URL('none:')
   if (!/^https?:$/.test(protocol) || username + password + search + hash !== '') {
     // Not shown: it may hold a password.
-    throw new CallplaneError('invalid_option', 'url must be http(s)://host[:port][/path], without user, ? and #')
+    throw new CallplaneError('invalid_option', 'url must be http(s)://host[:port][/path], and no more')
   }
   return href.replace(/\/+$/, '')
 }

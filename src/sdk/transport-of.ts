@@ -8,6 +8,6 @@ export const transports: WeakMap<object, Transport> = new WeakMap()
 /** Throws `invalid_option` for what is no Callplane, or one of another copy of the SDK. */
 export function transportOf(plane: object): Transport {
   const transport = transports.get(plane)
-  if (transport === undefined) throw new CallplaneError('invalid_option', 'not a Callplane of this package')
+  if (transport === undefined) throw new CallplaneError('invalid_option', 'admin needs a Callplane of this package')
   return transport
 }

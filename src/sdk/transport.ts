@@ -63,7 +63,7 @@ export class Transport {
     if (!key) throw new CallplaneError('no_key')
     // fetch would refuse such a header with an error that shows its value.
     if (!/^[\x21-\x7e]+$/.test(key)) {
-      throw new CallplaneError('invalid_option', 'the key holds characters that no key has')
+      throw new CallplaneError('invalid_option', 'the key is malformed')
     }
     return key
   }

@@ -420,7 +420,7 @@ describe('limits', () => {
     const error = thrownBy(() => encodePayload(`${fits}x`, 'args'))
     expect(error.code).toBe('payload_too_large')
     expect(error.message).toBe(
-      `args: ${MAX_PAYLOAD_BYTES + 1} bytes when encoded, the limit is ${MAX_PAYLOAD_BYTES}; send a reference to the data instead`,
+      `args: ${MAX_PAYLOAD_BYTES + 1} bytes when encoded, the limit is ${MAX_PAYLOAD_BYTES}; send a reference to the data`,
     )
   })
 
