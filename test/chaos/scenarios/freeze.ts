@@ -83,6 +83,8 @@ async function frozenAndReclaimed(stage: Stage, url: string): Promise<Refused> {
   const begunBefore = executions(stage)
   await stage.caller(url).batch('work', jobs, SHORT_MS)
   await until(() => executions(stage) >= begunBefore + jobs)
+  // Its next poll goes out a moment after the jobs have begun.
+  await pause(150)
   runner?.process.kill('SIGSTOP')
   stage.fault('the only runner frozen')
   await until(() => isClaimedAgain(stage))
