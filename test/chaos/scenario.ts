@@ -1,5 +1,5 @@
 // One scenario: plays on a stage, and is judged by what all must keep and by lines of its own.
-import type { Findings } from './checker.ts'
+import { check, type Findings } from './checker.ts'
 import type { Recorded } from './history.ts'
 import { Stage, type StageOptions } from './stage.ts'
 import type { Tables } from './tables.ts'
@@ -44,31 +44,44 @@ export interface ScenarioResult {
   failures: string[]
 }
 
+/** Never rejects for what goes wrong in a scenario: that is a failure, and the others are still to be played. */
 export async function playScenario(scenario: Scenario, options: StageOptions): Promise<ScenarioResult> {
   const startedMs = performance.now()
+  const resultOf = (findings: Findings, figures: Figures, failures: string[]): ScenarioResult => ({
+    name: scenario.name,
+    ...counted(findings),
+    seconds: rounded((performance.now() - startedMs) / 1_000),
+    figures: Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, rounded(value)])),
+    passed: failures.length === 0,
+    failures,
+  })
   const stage = await Stage.open(options)
-  let result: ScenarioResult | undefined
+  let result: ScenarioResult
   try {
     const judge = await scenario.play(stage)
     const played = await stage.findings()
     const { figures, failures } = judge(played)
     const { accepted } = played.findings
     const least = stage.size(scenario.leastCalls ?? 1_000, 1)
-    const isSmall = accepted < least ? [`${accepted} calls were accepted, of at least ${least}`] : []
-    result = {
-      name: scenario.name,
-      ...counted(played.findings),
-      seconds: rounded((performance.now() - startedMs) / 1_000),
-      figures: Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, rounded(value)])),
-      passed: false,
-      failures: [...commonFailures(played.findings), ...stage.processes.unexpected, ...isSmall, ...failures],
-    }
-    result.passed = result.failures.length === 0
-    if (!result.passed) options.say(`the history is in ${stage.history.file}`)
-    return result
-  } finally {
-    await stage.close({ keep: result?.passed !== true })
+    result = resultOf(played.findings, figures, [
+      ...commonFailures(played.findings),
+      ...stage.processes.unexpected,
+      ...expectThat(accepted >= least, `${accepted} calls were accepted, of at least ${least}`),
+      ...failures,
+    ])
+  } catch (error) {
+    const why = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    result = resultOf(check([], { jobs: [], attempts: [] }), {}, [
+      `it broke off: ${why}`,
+      ...stage.processes.unexpected,
+    ])
+    // It may have left the server down.
+    await options.postgres.kill()
+    await options.postgres.start()
   }
+  if (!result.passed) options.say(`the history is in ${stage.history.file}`)
+  await stage.close({ keep: !result.passed })
+  return result
 }
 
 function counted({ accepted, ...found }: Findings) {

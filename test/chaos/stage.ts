@@ -151,8 +151,7 @@ export class Stage {
     await this.processes.close()
     await Promise.all(this.#callers.map((caller) => caller.close()))
     await this.#database.close()
-    // A scenario that broke off may have left the server down.
-    await dropDatabase(this.postgres.url, this.databaseUrl).catch(() => {})
+    await dropDatabase(this.postgres.url, this.databaseUrl)
     this.history.close()
     if (!keep) rmSync(this.#folder, { recursive: true, force: true })
   }

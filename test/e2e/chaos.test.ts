@@ -1,4 +1,6 @@
 // A part of `npm run chaos` that every check has time for; the whole of it where the long suites run.
+import { rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { playScenario, type Scenario } from '../chaos/scenario.ts'
 import { SCENARIOS } from '../chaos/scenarios.ts'
@@ -27,6 +29,28 @@ afterAll(() => postgres.stop())
 
 test('every scenario that is bounded exists', () => {
   expect(Object.keys(BOUNDED).filter((name) => played.every((scenario) => scenario.name !== name))).toEqual([])
+})
+
+test('a scenario that breaks off, and one whose process ends by itself, are failures', async () => {
+  const scenario: Scenario = {
+    name: 'broken',
+    about: 'leaves the server down',
+    leastCalls: 0,
+    async play(stage) {
+      await stage.processes.start('a bystander', 'test/support/short-lived.ts', [], { env: {} }).exited
+      await stage.postgres.kill()
+      throw new Error('no more')
+    },
+  }
+  const said: string[] = []
+  const { passed, failures } = await playScenario(scenario, { postgres, scale: 1, say: (line) => said.push(line) })
+  const [, history = ''] = /^the history is in (.+)$/.exec(said.join()) ?? []
+  rmSync(dirname(history), { recursive: true })
+  expect(passed).toBe(false)
+  expect(failures).toEqual([
+    expect.stringMatching(/^it broke off: Error: no more/),
+    expect.stringMatching(/^a bystander ended by itself with code 0/),
+  ])
 })
 
 test.for(played.map((scenario): [string, Scenario] => [scenario.about, scenario]))(
