@@ -4,9 +4,10 @@ import type { Moved } from './moved.ts'
 
 /**
  * A function that ends its process takes the jobs beside it along. They come back together, would be claimed together, and
- * would all run out of attempts: from the second silence on they come back apart, within this time.
+ * would all run out of attempts: from the second silence on they come back one by one, so far apart, in so many places.
  */
-const APART_MS = 5_000
+const APART_MS = 250
+const PLACES = 20
 
 /**
  * running → pending or failed, for attempts whose lease has expired: `timed_out` where the attempt's time is over, else
@@ -28,23 +29,28 @@ export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): 
           least((j.retry ->> 'maxMs')::float8,
             (j.retry ->> 'initialMs')::float8 * power((j.retry ->> 'factor')::float8, least(j.attempt - 1, 100)))
             * case when (j.retry ->> 'isJittered')::bool then random() else 1 end
-          when j.attempt > 1 then random() * $2::int8 else 0 end as backoff_ms
+          else 0 end as backoff_ms
       from callplane.jobs j
       where j.state = 'running' and j.lease_expires_at <= now()
       order by j.lease_expires_at
       limit $1::int8
       for update skip locked
+    ), in_places as (
+      select *, case when is_again_silent then (row_number() over (partition by is_again_silent order by id) - 1) % $2::int8
+        else 0 end as place
+      from (select *, outcome = 'stalled' and attempt > 1 as is_again_silent from overdue) o
     ), ended as (
       update callplane.jobs j
       set state = case when o.is_tried_again then 'pending' else 'failed' end,
-        run_at = case when o.is_tried_again then now() + o.backoff_ms * interval '1 millisecond' else j.run_at end,
+        run_at = case when o.is_tried_again then now() + (o.backoff_ms + o.place * $3::int8) * interval '1 millisecond'
+          else j.run_at end,
         finished_at = case when o.is_tried_again then null else now() end,
         failure = case when o.is_tried_again then null else o.outcome end,
         message = case when o.is_tried_again then null
           when j.max_attempts = 1 then o.message
           else o.message || '; ' || j.attempt || ' of ' || j.max_attempts || ' attempts were made' end,
         lease_token = null, lease_expires_at = null, claim_id = null
-      from overdue o
+      from in_places o
       where j.namespace = o.namespace and j.id = o.id and j.state || '' = 'running' and j.lease_token = o.lease_token
         and j.lease_expires_at <= now()
       returning j.namespace, j.id, j.service, j.state,
@@ -56,6 +62,6 @@ export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): 
       from overdue o join ended e on e.namespace = o.namespace and e.id = o.id
     )
     select namespace, id, service, state, due_in_ms from ended`,
-    [limit, APART_MS],
+    [limit, PLACES, APART_MS],
   )
 }
