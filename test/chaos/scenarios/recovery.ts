@@ -45,7 +45,7 @@ export function recoveryFrom(name: string, about: string, breakIt: Break): Scena
       stage.say(`the capacity is ${Math.round(capacity)} calls a second`)
       const over = new AbortController()
       const load = caller.offer(capacity / 2, over.signal, () => caller.run('work', 5))
-      const windowMs = stage.size(10_000, 2_000)
+      const windowMs = stage.size(10_000, 4_000)
 
       await pause(stage.size(2_000, 500))
       const before = await completions(caller, windowMs)
