@@ -5,7 +5,8 @@ import { leaseLost, type LeaseRef } from './lease.ts'
 
 /**
  * Renews the leases that still hold and keeps the progress that came along; one statement for all of a runner's jobs.
- * Answers, in the order sent, null for a lease renewed, else `lease_lost`. No lease outlives the attempt's timeout.
+ * Answers, in the order sent, null for a lease renewed, else `lease_lost`. No lease outlives the attempt's timeout, and none
+ * becomes shorter: of two heartbeats that cross, the one that began first may be the last to get the row.
  */
 export async function heartbeatJobs(
   sql: Sql,
@@ -16,7 +17,8 @@ export async function heartbeatJobs(
   const rows = await sql<{ token: string }>(
     /* sql */ `
     update callplane.jobs j
-    set lease_expires_at = least(now() + j.lease_ms * interval '1 millisecond', j.timeout_at),
+    set lease_expires_at = greatest(j.lease_expires_at,
+        least(now() + j.lease_ms * interval '1 millisecond', j.timeout_at)),
       progress = coalesce(s.progress, j.progress)
     from unnest($2::uuid[], $3::uuid[], $4::bytea[]) as s (id, token, progress)
     where j.namespace = $1 and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
