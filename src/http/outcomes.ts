@@ -29,11 +29,16 @@ export async function* outcomes(
 ): AsyncGenerator<Ended> {
   const open = new Set(ids)
   const untilMs = performance.now() + waitMs
-  let lookInMs = isNew ? Math.min(FIRST_LOOK_MS, plane.bell.lookEveryMs) : 0
+  let lookInMs = isNew ? 2 * FIRST_LOOK_MS : FIRST_LOOK_MS
+  const nextLookAtMs = () => {
+    if (!Number.isFinite(plane.bell.lookEveryMs)) return untilMs
+    return performance.now() + Math.min(lookInMs, plane.bell.lookEveryMs)
+  }
   let mustLook = !isNew
   let lookedAtMs = -Infinity
+  let lookAtMs = nextLookAtMs()
   while (open.size > 0) {
-    if (mustLook) {
+    if (mustLook || performance.now() >= lookAtMs) {
       lookedAtMs = performance.now()
       const { found, isCut } = await findOutcomes(plane.sql, reach, [...open], { maxBytes: MAX_CLAIM_BYTES })
       for (const id of open) {
@@ -44,13 +49,14 @@ export async function* outcomes(
       }
       if (open.size === 0) return
       if (isCut) continue
+      lookAtMs = nextLookAtMs()
+      lookInMs *= 2
     }
     const leftMs = untilMs - performance.now()
     if (leftMs <= 0 || signal.aborted) return
-    lookInMs = Number.isFinite(plane.bell.lookEveryMs)
-      ? Math.min(Math.max(lookInMs * 2, FIRST_LOOK_MS), plane.bell.lookEveryMs)
-      : leftMs
-    const wake = await waiter.woken(Math.min(leftMs, lookInMs), signal)
+    // Rings do not put off the look: with some calls ending here all the time, those that end at another process would
+    // never be looked for.
+    const wake = await waiter.woken(Math.min(leftMs, lookAtMs - performance.now()), signal)
     if (wake.why === 'replaced') return
     // A wait that ended by time ends with a look, since a ring may have been lost; so does a ring without the outcomes.
     mustLook = wake.why === 'time' || wake.ended.length === 0
