@@ -1,0 +1,240 @@
+// The model of what callers do: enqueue, cancel, look for outcomes, read one job.
+import type { Row } from '../../../src/db/sql.ts'
+import type { StoredRetry } from '../../../src/jobs/retry.ts'
+import { int8, integer, list, listOrNull, text, type Run, type Statement } from './statement.ts'
+import { NO_LEASE, type JobRow } from './tables.ts'
+
+interface SentCall {
+  id: string
+  madeAtMs: number
+  service: string
+  function: string
+  args: Uint8Array
+  digest: Uint8Array
+  parent: string | null
+  delayMs: number | null
+  priority: number | null
+  timeoutMs: number | null
+  deadlineMs: number | null
+  retry: string | null
+}
+
+function sentCalls(run: Run): SentCall[] {
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as in list
+  const column = <T>(place: number, index: number): T => list<T>(run, place)[index] as T // columns of one length
+  return list<string>(run, 2).map((id, index) => ({
+    id,
+    madeAtMs: column<number>(3, index),
+    service: column<string>(4, index),
+    function: column<string>(5, index),
+    args: column<Uint8Array>(6, index),
+    digest: column<Uint8Array>(7, index),
+    parent: column<string | null>(8, index),
+    delayMs: column<number | null>(9, index),
+    priority: column<number | null>(10, index),
+    timeoutMs: column<number | null>(11, index),
+    deadlineMs: column<number | null>(12, index),
+    retry: column<string | null>(15, index),
+  }))
+}
+
+export const enqueue: Statement = {
+  name: 'enqueue',
+  marks: ['is_in_time', 'insert into callplane.jobs'],
+  begin(run) {
+    const { tables, nowMs, epochMs } = run
+    const namespace = text(run, 1)
+    const oldestMs = int8(epochMs + nowMs) - integer(run, 13)
+    const newestMs = int8(epochMs + nowMs) + integer(run, 14)
+    const sent = sentCalls(run).map((call) => ({
+      call,
+      known: tables.job(namespace, call.id),
+      isInTime: call.madeAtMs >= oldestMs && call.madeAtMs <= newestMs,
+    }))
+    return () =>
+      sent.map(({ call, known, isInTime }): Row => {
+        const twin = tables.job(namespace, call.id)
+        const isOverwritten = run.has('create-twice-overwrites') && twin?.state === 'running'
+        const isNew = isInTime && (twin === undefined || isOverwritten)
+        const job = isNew ? newJob(run, namespace, call) : null
+        if (job !== null) tables.insert(job)
+        return {
+          id: call.id,
+          deadline_in_ms: job === null || job.deadline_at === null ? null : int8(job.deadline_at - nowMs),
+          is_new: isNew,
+          is_known: known !== undefined,
+          is_in_time: isInTime,
+          is_same: known !== undefined && isSameCall(known, call),
+        }
+      })
+  },
+}
+
+function isSameCall(job: JobRow, call: SentCall): boolean {
+  if (job.service !== call.service || job.function !== call.function) return false
+  return job.args_digest.length === call.digest.length && job.args_digest.every((byte, at) => byte === call.digest[at])
+}
+
+/** What registration stored of a function; a number of the policy is null where it says nothing. */
+function newJob(run: Run, namespace: string, call: SentCall): JobRow {
+  const { tables, nowMs } = run
+  const policy = tables.functions.get(`${namespace}/${call.service}/${call.function}`) ?? {}
+  const numberOf = (name: string): number | null => (typeof policy[name] === 'number' ? policy[name] : null)
+  const retry = (call.retry === null ? (policy['retry'] ?? null) : JSON.parse(call.retry)) as StoredRetry | null // as stored
+  const deadlineMs = call.deadlineMs ?? numberOf('deadlineMs')
+  return {
+    namespace,
+    id: call.id,
+    service: call.service,
+    function: call.function,
+    state: 'pending',
+    args: call.args,
+    args_digest: call.digest,
+    parent_id: call.parent,
+    origin_id: call.id,
+    redriven_from: null,
+    created_at: nowMs,
+    priority: call.priority ?? numberOf('priority') ?? 0,
+    run_at: nowMs + (call.delayMs ?? 0),
+    deadline_at: deadlineMs === null ? null : nowMs + deadlineMs,
+    max_attempts: retry?.attempts ?? integer(run, 16),
+    retry,
+    timeout_ms: call.timeoutMs ?? numberOf('timeoutMs'),
+    lease_ms: numberOf('leaseMs') ?? integer(run, 17),
+    attempt: 0,
+    fence: 0,
+    runner_id: null,
+    started_at: null,
+    timeout_at: null,
+    progress: null,
+    ...NO_LEASE,
+    is_redelivered: false,
+    given_back: 0,
+    finished_at: null,
+    failure: null,
+    result: null,
+    error: null,
+    message: null,
+  }
+}
+
+export const cancel: Statement = {
+  name: 'cancel',
+  marks: ["set state = 'cancelled'"],
+  begin(run) {
+    const { tables, nowMs } = run
+    const namespace = text(run, 1)
+    const message = text(run, 3)
+    const seen = visible(run, namespace, list<string>(run, 2), listOrNull<string>(run, 4))
+    return () =>
+      seen.map((before): Row => {
+        const job = tables.job(namespace, before.id)
+        const isOpen = job?.state === 'pending' || job?.state === 'running'
+        const isFirst = job !== undefined && (isOpen || run.has('cancel-without-token-guard')) && isUnended(before)
+        if (isFirst) {
+          if (job.lease_token !== null) tables.keep(job, { ended_at: nowMs, outcome: 'cancelled', message })
+          const lost = { result: null, failure: null, error: null }
+          tables.update(job, { ...(isOpen ? {} : lost), state: 'cancelled', finished_at: nowMs, message, ...NO_LEASE })
+        }
+        return { id: before.id, state: isFirst ? 'cancelled' : before.state, is_first: isFirst }
+      })
+  },
+}
+
+const isUnended = ({ state }: JobRow): boolean => state === 'pending' || state === 'running'
+
+function visible(
+  { tables }: Run,
+  namespace: string,
+  ids: readonly string[],
+  services: readonly string[] | null,
+): JobRow[] {
+  return ids.flatMap((id) => {
+    const job = tables.job(namespace, id)
+    return job === undefined || services?.includes(job.service) === false ? [] : [job]
+  })
+}
+
+export const outcomes: Statement = {
+  name: 'outcomes',
+  marks: ['total_bytes > $4::int8', 'is_cut'],
+  begin(run) {
+    const maxBytes = integer(run, 4)
+    const ids = list<string>(run, 2)
+    const seen = visible(run, text(run, 1), ids, listOrNull<string>(run, 3))
+    let bytes = 0
+    const rows = seen
+      .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+      .map((job, index): Row => {
+        const payload = job.result ?? job.error
+        bytes += payload?.length ?? 0
+        const isCut = index > 0 && bytes > maxBytes && payload !== null
+        const { id, state, failure, message } = job
+        const { result, error } = isCut ? { result: null, error: null } : job
+        return { id, state, failure, message, is_cut: isCut, result, error }
+      })
+    return () => rows
+  },
+}
+
+export const findOne: Statement = {
+  name: 'find one',
+  marks: ['as is_served'],
+  begin(run) {
+    const { tables, nowMs, epochMs } = run
+    const namespace = text(run, 1)
+    const ms = (at: number | null) => (at === null ? null : int8(epochMs + at))
+    const rows = visible(run, namespace, [text(run, 2)], listOrNull<string>(run, 3)).map((job): Row => ({
+      id: job.id,
+      service: job.service,
+      function: job.function,
+      state: job.state,
+      attempt: job.attempt,
+      max_attempts: job.max_attempts,
+      fence: job.fence,
+      runner_id: job.runner_id,
+      parent_id: job.parent_id,
+      origin_id: job.origin_id,
+      redriven_from: job.redriven_from,
+      // No statement of the model makes redrives.
+      redriven_as: null,
+      progress: job.progress,
+      failure: job.failure,
+      result: job.result,
+      error: job.error,
+      message: job.message,
+      is_due: job.run_at <= nowMs,
+      created_at_ms: ms(job.created_at),
+      run_at_ms: ms(job.run_at),
+      started_at_ms: ms(job.started_at),
+      finished_at_ms: ms(job.finished_at),
+      is_served: tables.functions.has(`${namespace}/${job.service}/${job.function}`),
+    }))
+    return () => rows
+  },
+}
+
+export const findAttempts: Statement = {
+  name: 'find attempts',
+  marks: ['over (order by fence desc)'],
+  begin(run) {
+    const { tables, epochMs } = run
+    const maxBytes = integer(run, 3)
+    const attempts = tables.attempts(text(run, 1), text(run, 2)).toSorted((a, b) => b.fence - a.fence)
+    let bytes = 0
+    const rows = attempts.map((one): Row => {
+      bytes += one.error?.length ?? 0
+      return {
+        attempt: one.attempt,
+        fence: one.fence,
+        runner_id: one.runner_id,
+        outcome: one.outcome,
+        message: one.message,
+        error: bytes <= maxBytes ? one.error : null,
+        started_at_ms: int8(epochMs + one.started_at),
+        ended_at_ms: int8(epochMs + one.ended_at),
+      }
+    })
+    return () => rows.toReversed()
+  },
+}
