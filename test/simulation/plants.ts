@@ -16,9 +16,9 @@ export const SOURCE_PLANTS: Record<string, SourcePlant> = {
     file: 'src/http/calls.ts',
     edits: [
       [
-        'const enqueued = await enqueueJobs(',
+        'const enqueued = await plane.transitions.enqueue(',
         `await plane.bell.ring({ namespace, due: dueOf(calls.map(({ service, delayMs = 0 }) => ({ service, inMs: delayMs }))) })
-  const enqueued = await enqueueJobs(`,
+  const enqueued = await plane.transitions.enqueue(`,
       ],
       [
         'await plane.bell.ring({ namespace, due: dueOf(due.map(({ service, delayMs = 0 })',
@@ -31,20 +31,18 @@ export const SOURCE_PLANTS: Record<string, SourcePlant> = {
     file: 'src/http/take-jobs.ts',
     edits: [
       [
-        `    const waiter = await plane.bell.join(interest)
-    try {
-      const { jobs, leftOver } = await claimJobs(plane.sql, runner, {
-        claimId: claim.id,
-        services: claim.services,
-        maxBytes: MAX_CLAIM_BYTES,
-      })`,
-        `    const { jobs, leftOver } = await claimJobs(plane.sql, runner, {
-      claimId: claim.id,
-      services: claim.services,
-      maxBytes: MAX_CLAIM_BYTES,
-    })
-    const waiter = await plane.bell.join(interest)
-    try {`,
+        'const waiter = await plane.bell.join(interest)',
+        `const { id: claimId, services } = claim
+    const early = await claimJobs(plane.sql, runner, { claimId, services, maxBytes: MAX_CLAIM_BYTES })
+    const waiter = await plane.bell.join(interest)`,
+      ],
+      [
+        `await claimJobs(plane.sql, runner, {
+            claimId: claim.id,
+            services: claim.services,
+            maxBytes: MAX_CLAIM_BYTES,
+          })`,
+        'early',
       ],
     ],
   },
