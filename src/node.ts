@@ -20,7 +20,7 @@ import { NO_CONNECTION, SqlError, type Sql } from './db/sql.ts'
 import { createApp } from './http/app.ts'
 import { bootstrapKey } from './http/auth.ts'
 import type { LogEvent, Plane } from './http/context.ts'
-import { isQuiet, maintain, maintainAndArm } from './http/maintenance.ts'
+import { maintain, maintainAndArm } from './http/maintenance.ts'
 import { SCOPES } from './protocol/endpoint.ts'
 import { hashSecret, newKey, parseKey } from './protocol/keys.ts'
 
@@ -261,7 +261,7 @@ function sweepForEver(plane: Plane): () => Promise<void> {
   let running: Promise<void> = Promise.resolve()
   let isRunning = false
   const timer = setInterval(() => {
-    if (isRunning || isQuiet(plane)) return
+    if (isRunning) return
     isRunning = true
     running = logged(plane, () => maintainAndArm(plane))
       .catch(() => {}) // The next turn tries again.

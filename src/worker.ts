@@ -1,7 +1,8 @@
 // The Cloudflare entry: requests, the cron trigger, and the Durable Object classes. The only file that sees Env.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { DurableObjectNamespace, ExecutionContext, Hyperdrive } from '@cloudflare/workers-types'
-import { durableObjectBell, SleepingBell } from './bell/durable-object.workerd.ts'
+import { durableObjectBell } from './bell/durable-object.workerd.ts'
+import { SleepingBell } from './bell/sleeping-bell.workerd.ts'
 import { neonSql } from './db/neon.ts'
 import { pgSql } from './db/pg.ts'
 import type { Sql } from './db/sql.ts'

@@ -51,6 +51,8 @@ export default defineConfig({
           include: [WORKERD],
           exclude: [E2E],
           globalSetup: 'test/support/neon.setup.ts',
+          // They share a database, and some count what reaches it.
+          fileParallelism: false,
         },
       },
       {

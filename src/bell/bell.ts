@@ -17,9 +17,12 @@
 // same, so that a look follows when the arm runs out. Lost memory and lost connections count as an arm.
 import type { CallOutcome } from '../protocol/job.ts'
 
-/** What a poll waits for, in one namespace: jobs of these services, or the ends of these calls. */
+/**
+ * What a poll waits for, in one namespace: jobs of these services, or the ends of these calls. `kind` names what a look for
+ * jobs looks for: what one of a kind does not find, another does not either.
+ */
 export type Interest =
-  | { namespace: string; claimId: string; services: readonly string[] }
+  | { namespace: string; claimId: string; services: readonly string[]; kind: string }
   | { namespace: string; calls: readonly string[] }
 
 /** A call that ended, with a copy of the committed outcome where the writer has it at hand. */
@@ -59,6 +62,10 @@ export interface Ring {
 export type Wake = { why: 'rung'; ended: readonly EndedCall[] } | { why: 'time' } | { why: 'replaced' }
 
 export interface Waiter {
+  /** Nothing can have come since a look of this kind found nothing: there is no need to look. */
+  readonly isQuiet: boolean
+  /** A look that began after joining found nothing. */
+  foundNothing(): void
   /** Waits for a ring since `join`; a ring that came while nobody waited is not lost. `signal` ends it as time does. */
   woken(maxMs: number, signal?: AbortSignal): Promise<Wake>
   leave(): void
@@ -74,12 +81,14 @@ export interface Bell {
    * by the timer, the cron trigger or a poll.
    */
   alarm(inMs: number): Promise<void>
-  /** Before a commit that others must hear of. Throws where they cannot be told: then the commit must not be. */
-  arm(): Promise<void>
-  /** Whether nothing can have been committed since then, in the terms of `performance.now()`. */
-  isQuietSince(atMs: number): boolean
-  /** In how many milliseconds the last arm runs out and wants a look; Infinity where none is live. */
-  armedForMs(): number
+  /** Before a commit in the namespace. Throws where the bell cannot be told: then the commit must not be. */
+  arm(namespace: string): Promise<void>
+  /** Whether nothing can have been committed in the namespace since then, in the terms of `performance.now()`. */
+  isQuietSince(namespace: string, atMs: number): Promise<boolean>
+  /** Whether a sweep has begun since the last arm of any namespace ran out: what comes next is the alarm's. */
+  isSwept(): Promise<boolean>
+  /** A sweep that began so long ago has looked. */
+  swept(agoMs: number): Promise<void>
   /** How long a poll may wait without looking, since other processes may ring bells that this one does not hear. */
   lookEveryMs: number
 }

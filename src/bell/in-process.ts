@@ -1,6 +1,6 @@
 // The bell of one process: waiters and writers share memory, and a ring carries the outcome along.
 import { later, sweepAlarm } from './alarm.ts'
-import { newArms } from './arms.ts'
+import { newArms, type Arms } from './arms.ts'
 import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
 
 /** A ring further off than this is the alarm's, which knows it from the database should this process end. */
@@ -8,13 +8,22 @@ export const MAX_RING_AHEAD_MS = 60_000
 
 class InProcessWaiter implements Waiter {
   readonly interest: Interest
+  readonly isQuiet: boolean
+  readonly #joinedAtMs = performance.now()
+  readonly #arms: Arms
   #kept: Wake | null = null
   #resolve: ((wake: Wake) => void) | null = null
   #left: (waiter: InProcessWaiter, isRungOn: boolean) => void
 
-  constructor(interest: Interest, left: (waiter: InProcessWaiter, isRungOn: boolean) => void) {
+  constructor(interest: Interest, arms: Arms, left: (waiter: InProcessWaiter, isRungOn: boolean) => void) {
     this.interest = interest
+    this.#arms = arms
     this.#left = left
+    this.isQuiet = 'kind' in interest && arms.isQuiet(interest.kind)
+  }
+
+  foundNothing(): void {
+    if ('kind' in this.interest) this.#arms.foundNothing(this.interest.kind, this.#joinedAtMs)
   }
 
   wake(wake: Wake): void {
@@ -77,6 +86,7 @@ export interface LocalBell extends Bell {
 export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): LocalBell {
   const alarm = sweep === undefined ? null : sweepAlarm(sweep)
   const arms = newArms()
+  let sweptAtMs = -Infinity
   // Sets keep the order of arrival, so that the longest waiting is woken first.
   const byTopic = new Map<string, Set<InProcessWaiter>>()
   const byClaim = new Map<string, InProcessWaiter>()
@@ -126,11 +136,15 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
 
   return {
     lookEveryMs,
-    isQuietSince: (atMs) => arms.isQuietSince(atMs),
-    armedForMs: () => arms.armedForMs(),
+    isQuietSince: async (_, atMs) => arms.isQuietSince(atMs),
+    isSwept: async () => arms.isQuietSince(sweptAtMs),
 
     async arm() {
       arms.arm()
+    },
+
+    async swept(agoMs) {
+      sweptAtMs = performance.now() - agoMs
     },
 
     lookAgain(namespace) {
@@ -146,7 +160,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
     },
 
     async join(interest) {
-      const waiter = new InProcessWaiter(interest, (left, isRungOn) => {
+      const waiter = new InProcessWaiter(interest, arms, (left, isRungOn) => {
         leave(left)
         if (isRungOn && 'services' in interest) {
           for (const service of interest.services) wakeService(interest.namespace, service, 1)
@@ -170,10 +184,13 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
     },
 
     async ring({ namespace, due = [], ended = [] }: Ring) {
+      // A delayed job that has become due is news without a commit: polls that come later must look too.
+      if (due.length + ended.length === 0) return
+      arms.arm()
       wakeCallers(namespace, ended)
       for (const { service, jobs, inMs = 0 } of due) {
         if (inMs <= 0) wakeService(namespace, service, jobs)
-        else if (inMs <= MAX_RING_AHEAD_MS) later(() => wakeService(namespace, service, jobs), inMs)
+        else if (inMs <= MAX_RING_AHEAD_MS) later(() => void this.ring({ namespace, due: [{ service, jobs }] }), inMs)
         else alarm?.by(inMs)
       }
     },

@@ -8,7 +8,7 @@
 // one lock. One is under way at a time, and the next carries all that came meanwhile. A process that is alone sends none.
 import { later } from './alarm.ts'
 import { ARM_MS } from './arms.ts'
-import type { Bell, Due, Ring } from './bell.ts'
+import type { Bell, Due, Ring, Waiter } from './bell.ts'
 import { MAX_RING_AHEAD_MS, type LocalBell } from './in-process.ts'
 
 /** What carries texts between the processes of a plane. */
@@ -32,6 +32,9 @@ const LOOK_EVERY_MS = 500
 /** Longer and longer where it never works: CockroachDB has no LISTEN. */
 const RELISTEN_MS = 1_000
 const MAX_RELISTEN_MS = 60_000
+
+/** The bell of a process is armed for all namespaces at once. */
+const ANY = ''
 
 /** What goes over the channel: from whom, and [namespace, due, ids of ended calls]; null in their places is "look". */
 interface Message {
@@ -64,7 +67,7 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
       isHearing = true
       relistenMs = RELISTEN_MS
       // What was rung for before is found by a look, and who armed the bell meanwhile is not known.
-      await local.arm()
+      await local.arm(ANY)
       local.lookAgain()
       await channel.send(JSON.stringify({ from: self, hello: true } satisfies Message))
     } catch {
@@ -85,7 +88,7 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
     const { from, hello, rings = [] } = JSON.parse(text) as Message // from a process of our own
     if (from === self) return
     hasCompany = true
-    void local.arm()
+    void local.arm(ANY)
     if (hello) {
       countedAtMs = performance.now()
       armedAtMs = -Infinity // it has not heard
@@ -132,13 +135,17 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
     get lookEveryMs() {
       return isHearing ? Number.POSITIVE_INFINITY : LOOK_EVERY_MS
     },
-    join: (interest) => local.join(interest),
+    async join(interest) {
+      const waiter = await local.join(interest)
+      return isHearing ? waiter : neverQuiet(waiter)
+    },
     alarm: (inMs) => local.alarm(inMs),
-    isQuietSince: (atMs) => isHearing && local.isQuietSince(atMs),
-    armedForMs: () => local.armedForMs(),
+    isQuietSince: async (namespace, atMs) => isHearing && local.isQuietSince(namespace, atMs),
+    isSwept: async () => isHearing && local.isSwept(),
+    swept: (agoMs) => local.swept(agoMs),
 
-    async arm() {
-      await local.arm()
+    async arm(namespace) {
+      await local.arm(namespace)
       const nowMs = performance.now()
       if (nowMs - armedAtMs < ARM_MS / 2) return
       await countOthers()
@@ -170,6 +177,16 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
       stopListening = null
       await stop?.()
     },
+  }
+}
+
+/** While nothing is heard, nothing is known. */
+function neverQuiet(waiter: Waiter): Waiter {
+  return {
+    isQuiet: false,
+    foundNothing() {},
+    woken: (maxMs, signal) => waiter.woken(maxMs, signal),
+    leave: () => waiter.leave(),
   }
 }
 

@@ -15,7 +15,6 @@ import type { HttpEnv, LogEvent, Plane } from './context.ts'
 import { healthRoutes, metricsRoutes } from './health.ts'
 import { jsonDoorRoutes } from './json-door.ts'
 import { keyRoutes } from './keys.ts'
-import { newLooks } from './looks.ts'
 import { createMetrics } from './metrics.ts'
 import { openApiDocument } from './openapi.ts'
 import { runnerRoutes } from './runners.ts'
@@ -62,7 +61,6 @@ export function createApp({
     sql: retrying,
     transitions: gather === undefined ? single : groupedTransitions(single, gather),
     bell,
-    looks: newLooks(),
     sha256,
     metrics: createMetrics(),
     log,
@@ -107,7 +105,7 @@ const WAITING = new Set(['/v1/runners/poll', '/v1/calls/wait'])
 /** Arms the bell before whatever a request may commit. */
 function armForWrites({ bell }: Plane) {
   return createMiddleware<HttpEnv>(async (c, next) => {
-    if (c.req.method !== 'GET' && !WAITING.has(c.req.path)) await bell.arm()
+    if (c.req.method !== 'GET' && !WAITING.has(c.req.path)) await bell.arm(c.get('principal').namespace)
     await next()
   })
 }

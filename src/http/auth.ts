@@ -32,9 +32,17 @@ export function authenticate({ sql, bell, sha256 }: Plane, { adminKey }: { admin
     // From before the look-up: however long it takes, what it found is no fresher than its beginning.
     const nowMs = performance.now()
     const remembered = known.get(id) ?? unknown.get(id)
+    if (remembered !== undefined && remembered.untilMs > nowMs) return remembered.key
+    const namespace = remembered?.key?.principal.namespace
     // While nobody writes, no key is revoked either.
-    const isFresh = remembered !== undefined && (remembered.untilMs > nowMs || bell.isQuietSince(remembered.readAtMs))
-    if (isFresh) return remembered.key
+    if (
+      remembered !== undefined &&
+      namespace !== undefined &&
+      (await bell.isQuietSince(namespace, remembered.readAtMs))
+    ) {
+      remembered.untilMs = nowMs + REMEMBER_MS
+      return remembered.key
+    }
     const key = principalOf(await findKey(sql, id))
     const untilMs = nowMs + (key === null ? REMEMBER_UNKNOWN_MS : REMEMBER_MS)
     known.delete(id)

@@ -4,15 +4,12 @@ import type { Sql } from '../db/sql.ts'
 import type { Transitions } from '../jobs/transitions.ts'
 import type { Sha256 } from '../protocol/digest.ts'
 import type { Grant } from '../protocol/keys.ts'
-import type { Looks } from './looks.ts'
 import type { Metrics } from './metrics.ts'
 
 export interface Plane {
   sql: Sql
   transitions: Transitions
   bell: Bell
-  /** Looks of polls that found nothing. */
-  looks: Looks
   sha256: Sha256
   metrics: Metrics
   /** One line an event. Never payloads, never keys. */

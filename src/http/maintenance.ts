@@ -1,5 +1,6 @@
 // The sweep as the hosts run it: move what time has moved, count it, ring for it.
 import { dueOf } from '../bell/bell.ts'
+import { findOverdueNamespaces } from '../jobs/overdue.ts'
 import type { Moved } from '../jobs/moved.ts'
 import { sweep } from '../jobs/sweep.ts'
 import type { Plane } from './context.ts'
@@ -16,28 +17,30 @@ export async function maintain(plane: Plane): Promise<number | null> {
   const nowMs = performance.now()
   const sinceMs = Math.round(Math.min(Math.max(0, nowMs - plane.sweeps.lastAtMs), MAX_SINCE_MS)) + OVERLAP_MS
   plane.sweeps.lastAtMs = nowMs
-  const turn = sweep(plane.sql, { retentionMs: plane.retentionMs, sinceMs, begin: () => plane.bell.arm() })
+  const begin = async () => {
+    for (const namespace of await findOverdueNamespaces(plane.sql, { sinceMs })) await plane.bell.arm(namespace)
+  }
+  const turn = sweep(plane.sql, { retentionMs: plane.retentionMs, sinceMs, begin })
   for (;;) {
     const { done, value } = await turn.next()
-    if (done === true) return value
+    if (done === true) {
+      await plane.bell.swept(performance.now() - nowMs)
+      return value
+    }
     for (const [namespace, jobs] of Map.groupBy(value, (job) => job.namespace)) await tell(plane, namespace, jobs)
   }
 }
 
-/** The same from a timer or a cron trigger, which have no alarm of their own to set. */
+/** The same from a timer, a cron trigger or a poll: only where something was written since the last, and setting the alarm. */
 export async function maintainAndArm(plane: Plane): Promise<void> {
+  if (await plane.bell.isSwept()) return
   const nextMs = await maintain(plane)
   if (nextMs !== null) await plane.bell.alarm(nextMs)
 }
 
-/** Whether the last sweep saw all that there is to see: what comes next is the alarm's. */
-export function isQuiet({ bell, sweeps }: Plane): boolean {
-  return bell.isQuietSince(sweeps.lastAtMs)
-}
-
 /** The same from a poll, which does not fail for it. */
 export async function maintainNowAndThen(plane: Plane): Promise<void> {
-  if (performance.now() - plane.sweeps.lastAtMs < SWEPT_WITHIN_MS || isQuiet(plane)) return
+  if (performance.now() - plane.sweeps.lastAtMs < SWEPT_WITHIN_MS) return
   try {
     await maintainAndArm(plane)
   } catch (error) {

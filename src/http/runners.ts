@@ -41,7 +41,7 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
       claim?.services.map((service) => service.name),
     )
     const { namespace } = principal
-    if (reports.length + heartbeats.length > 0) await plane.bell.arm()
+    if (reports.length + heartbeats.length > 0) await plane.bell.arm(namespace)
     const verdicts = await applyReports(plane, namespace, reports)
     const renewals = await plane.transitions.heartbeat(namespace, heartbeats)
     const refusals = [...verdicts, ...renewals]
@@ -85,6 +85,7 @@ async function applyReports(
   namespace: string,
   reports: readonly Report[],
 ): Promise<(CallplaneError | null)[]> {
+  if (reports.length === 0) return []
   const succeeded = reports.filter((report) => report.ended === 'succeeded')
   const threw = reports.filter((report) => report.ended === 'threw')
   const [completions, failures] = await Promise.all([

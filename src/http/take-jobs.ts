@@ -21,12 +21,10 @@ export async function claimIdOf(
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }
 
-/** Waits that an arm ends, end within this time of each other. */
-const APART_MS = 2_000
 const NOTHING = { jobs: [], leftOver: [] }
 
 /** What a look would look for, as one text. */
-function askedOf(namespace: string, { services }: ClaimRequest): string {
+function kindOf(namespace: string, { services }: ClaimRequest): string {
   return JSON.stringify([namespace, services.map(({ name, functions }) => [name, functions])])
 }
 
@@ -38,13 +36,14 @@ export async function takeJobs(
   signal: AbortSignal,
 ): Promise<ClaimedJob[]> {
   const untilMs = performance.now() + claim.waitMs
-  const asked = askedOf(runner.namespace, claim)
-  const interest = { namespace: runner.namespace, claimId: claim.id, services: claim.services.map(({ name }) => name) }
+  const services = claim.services.map(({ name }) => name)
+  const interest = { namespace: runner.namespace, claimId: claim.id, services, kind: kindOf(runner.namespace, claim) }
+  let wasRung = false
   for (;;) {
     const waiter = await plane.bell.join(interest)
     try {
-      const lookedAtMs = performance.now()
-      const isQuiet = plane.bell.isQuietSince(plane.looks.inVainAtMs(asked))
+      // Who was rung looks, whatever is known: a delayed job that has become due is no commit.
+      const isQuiet = waiter.isQuiet && !wasRung
       const { jobs, leftOver } = isQuiet
         ? NOTHING
         : await claimJobs(plane.sql, runner, {
@@ -56,19 +55,20 @@ export async function takeJobs(
       if (due.length > 0) await plane.bell.ring({ namespace: runner.namespace, due })
       if (jobs.length > 0) {
         plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
-        await plane.bell.arm()
+        await plane.bell.arm(runner.namespace)
         await plane.bell.alarm(Math.min(...jobs.map((job) => job.leaseMs)))
         if (!signal.aborted) return jobs
         await giveBack(plane, runner.namespace, jobs)
         return []
       }
-      if (!isQuiet) plane.looks.inVain(asked, lookedAtMs)
-      await maintainNowAndThen(plane)
+      if (!isQuiet) {
+        waiter.foundNothing()
+        await maintainNowAndThen(plane)
+      }
       const leftMs = untilMs - performance.now()
       if (leftMs <= 0 || signal.aborted) return []
-      // Of all that wait for the same, one or two look when the arm runs out: the others come a moment later.
-      const armedMs = plane.bell.armedForMs() + Math.random() * APART_MS
-      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs, armedMs), signal)
+      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), signal)
+      wasRung = wake.why === 'rung'
       if (wake.why === 'replaced' || signal.aborted) return []
     } finally {
       waiter.leave()

@@ -32,3 +32,20 @@ export async function findNextDuties(sql: Sql, { retentionMs, sinceMs }: DutyOpt
   )
   return next ?? { lease: null, deadline: null, delay: null, retention: null }
 }
+
+/** The namespaces of what the sweep is about to move, or tells of, so that their bells can be armed before. */
+export async function findOverdueNamespaces(sql: Sql, { sinceMs }: { sinceMs: number }): Promise<string[]> {
+  const rows = await sql<{ namespace: string }>(
+    /* sql all namespaces */ `
+    select distinct namespace from callplane.jobs where state = 'running' and lease_expires_at <= now()
+    union
+    select distinct namespace from callplane.jobs
+    where deadline_at is not null and state in ('pending', 'running') and deadline_at <= now()
+    union
+    select distinct namespace from callplane.jobs
+    where state = 'pending' and run_at > created_at and run_at <= now()
+      and run_at > now() - $1::int8 * interval '1 millisecond'`,
+    [sinceMs],
+  )
+  return rows.map((row) => row.namespace)
+}

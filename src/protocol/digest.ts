@@ -10,4 +10,6 @@ export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
 }
 
 /** SHA-256 of the payload of the arguments. */
-export const argsDigest: (args: Uint8Array) => Promise<Uint8Array> = sha256
+export function argsDigest(args: Uint8Array): Promise<Uint8Array> {
+  return sha256(args)
+}

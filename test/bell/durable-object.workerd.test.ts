@@ -12,7 +12,7 @@ function setup() {
   const namespace = `bell_${tests++}`
   const bell: Bell = durableObjectBell(env.BELL)
   const runner = (services = ['s'], claimId: string = crypto.randomUUID()) =>
-    bell.join({ namespace, claimId, services })
+    bell.join({ namespace, claimId, services, kind: services.join() })
   const caller = (...calls: string[]) => bell.join({ namespace, calls })
   const due = (service: string, jobs = 1) => bell.ring({ namespace, due: [{ service, jobs }] })
   const end = (id: string) => bell.ring({ namespace, ended: [{ id, outcome: null }] })

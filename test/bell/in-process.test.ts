@@ -8,7 +8,7 @@ const LONG_MS = 60_000
 
 const newBell = () => inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY })
 const runner = (bell: Bell, services = ['s'], claimId: string = crypto.randomUUID()) =>
-  bell.join({ namespace: NAMESPACE, claimId, services })
+  bell.join({ namespace: NAMESPACE, claimId, services, kind: services.join() })
 const ringFor = (bell: Bell, service: string, jobs = 1, namespace = NAMESPACE) =>
   bell.ring({ namespace, due: [{ service, jobs }] })
 

@@ -34,7 +34,7 @@ function process(change: (channel: Channel) => Channel = (channel) => channel) {
   return { bell, sent, hears, rings: () => sent.filter((text) => text.includes('"rings"')) }
 }
 
-const runner = (services = ['s']) => ({ namespace: 'n', claimId: crypto.randomUUID(), services })
+const runner = (services = ['s']) => ({ namespace: 'n', claimId: crypto.randomUUID(), services, kind: services.join() })
 const due = (service = 's', jobs = 1) => ({ namespace: 'n', due: [{ service, jobs }] })
 
 /** Waits without the looks that the start or the loss of a connection asks for. */

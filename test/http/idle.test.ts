@@ -1,7 +1,7 @@
 // Idle is free: while nobody writes, polls that wait, keys that are known and the sweep ask nothing of the database.
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import { inProcessBell } from '../../src/bell/in-process.ts'
-import { isQuiet, maintain, maintainAndArm } from '../../src/http/maintenance.ts'
+import { maintain, maintainAndArm } from '../../src/http/maintenance.ts'
 import { parseKey } from '../../src/protocol/keys.ts'
 import { setup, type TestPlane } from '../support/plane.ts'
 import { aCall, create, pollOnce, post, succeeded } from '../support/wire.ts'
@@ -46,7 +46,7 @@ test('when the last arm has run out, one look finds nothing, and from then on no
     expect((await wait(plane)).jobs).toEqual([])
   }
   expect(plane.statements()).toEqual([])
-  expect(isQuiet(plane.app.plane)).toBe(true)
+  expect(await plane.app.plane.bell.isSwept()).toBe(true)
 })
 
 test('while an arm is live, polls look when they begin and when they end', async () => {
@@ -98,8 +98,8 @@ test('a timer or a poll does not sweep while all is quiet; the alarm does, when 
   await create(plane, [await aCall({ delayMs: 3_600_000 })])
   passedMs += ARM_MS + 1_000
   await maintainAndArm(plane.app.plane)
-  expect(isQuiet(plane.app.plane)).toBe(true)
+  expect(await plane.app.plane.bell.isSwept()).toBe(true)
   const call = await aCall()
   await create(plane, [call])
-  expect(isQuiet(plane.app.plane)).toBe(false)
+  expect(await plane.app.plane.bell.isSwept()).toBe(false)
 })

@@ -1,4 +1,6 @@
 // For the tests in workerd: Neon's SQL over HTTP in front of an embedded database, outside of workerd.
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import type { TestProject } from 'vitest/node'
 import { migrate } from '../../src/db/migrate.ts'
 import { readSchema } from '../../src/db/migrations.node.ts'
@@ -9,7 +11,13 @@ import { newKey } from '../../src/protocol/keys.ts'
 declare module 'vitest' {
   interface ProvidedContext {
     /** What the Worker under test is bound to. */
-    worker: { DATABASE_URL: string; NEON_FETCH_ENDPOINT: string; CALLPLANE_ADMIN_KEY: string }
+    worker: {
+      DATABASE_URL: string
+      NEON_FETCH_ENDPOINT: string
+      CALLPLANE_ADMIN_KEY: string
+      /** Answers how many statements have reached the database. */
+      STATEMENTS_URL: string
+    }
   }
 }
 
@@ -17,12 +25,17 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const { sql, engine, close } = await openEmbedded(null)
   await migrate(sql, readSchema())
   const endpoint = await startNeonEndpoint({ backend: engine })
+  const counter = createServer((_, response) => response.end(String(endpoint.count)))
+  await new Promise<void>((resolve) => counter.listen(0, '127.0.0.1', resolve))
+  const { port } = counter.address() as AddressInfo // a TCP server that listens has one
   project.provide('worker', {
     DATABASE_URL: endpoint.connectionString,
     NEON_FETCH_ENDPOINT: endpoint.url,
     CALLPLANE_ADMIN_KEY: newKey().key,
+    STATEMENTS_URL: `http://127.0.0.1:${port}/`,
   })
   return async () => {
+    counter.close()
     await endpoint.close()
     await close()
   }

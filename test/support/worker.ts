@@ -6,6 +6,7 @@ import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
 let count = 0
 
 interface WorkerHost {
+  namespace: string
   options: { url: string; key: string; fetch: typeof fetch }
 }
 
@@ -26,5 +27,5 @@ export async function setup(): Promise<WorkerHost> {
     body: encodeBody({ namespace, grants }),
   })
   const { key } = decodeBody(new Uint8Array(await response.arrayBuffer())) as { key: string }
-  return { options: { url, key, fetch: fetchWorker } }
+  return { namespace, options: { url, key, fetch: fetchWorker } }
 }

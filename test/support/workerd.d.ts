@@ -1,8 +1,12 @@
 // What tests inside workerd import beside the Worker's own: its bindings, the Worker itself, and the runner's tools.
 declare module 'cloudflare:workers' {
   import type { DurableObjectNamespace } from '@cloudflare/workers-types'
-  import type { SleepingBell } from '../../src/bell/durable-object.workerd.ts'
-  export const env: { CALLPLANE_ADMIN_KEY: string; BELL: DurableObjectNamespace<SleepingBell<object>> }
+  import type { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
+  export const env: {
+    CALLPLANE_ADMIN_KEY: string
+    STATEMENTS_URL: string
+    BELL: DurableObjectNamespace<SleepingBell<object>>
+  }
   export const exports: {
     default: { fetch(request: Request): Promise<Response>; scheduled(controller: object): Promise<void> }
   }

@@ -1,0 +1,171 @@
+// The Durable Object of the bell: one per namespace, which sleeps while the polls wait, and one for the alarm.
+//
+// It accepts the sockets of the waiters so that it may hibernate: whatever it must know of a waiter is attached to the
+// socket, and what else it knows is on disk. It is evicted at any time, without harm.
+import { DurableObject } from 'cloudflare:workers'
+import type {
+  Request as WorkerRequest,
+  Response as WorkerResponse,
+  WebSocket as WorkerSocket,
+  WebSocketPair as WorkerSocketPair,
+} from '@cloudflare/workers-types'
+import { ARM_MS } from './arms.ts'
+
+// workerd's own, where the DOM library has another or none of the name.
+declare const WebSocketPair: typeof WorkerSocketPair
+declare const Response: typeof WorkerResponse
+
+/** What a socket waits for. Calls are named by the end of their ids: a thousand must fit into 16 KiB. */
+export type Attachment =
+  | { claimId: string; services: readonly string[]; kind: string; joinedAtMs?: number; isRung?: boolean }
+  | { calls: readonly string[] }
+
+export const shortId = (id: string): string => id.slice(-12)
+
+/** What goes over a socket to its waiter, and what comes from it: that a look found nothing. */
+type Message = 'rung' | 'replaced'
+export const NOTHING = 'nothing'
+
+/** What a waiter is told when it joins: that it need not look; that it may tell of a look that found nothing. */
+export const QUIET_HEADER = 'callplane-quiet'
+export const UNARMED_HEADER = 'callplane-unarmed'
+
+/** WebSocket.OPEN, by the standard; workerd names it otherwise. */
+const OPEN = 1
+/** After the database did not answer, the sweep is tried again so much later. */
+const AFTER_FAILURE_MS = 5_000
+/** What is still overdue after a sweep is locked by another, or has just come. */
+const AGAIN_MS = 1_000
+
+/** Holds the waiters of one namespace, or the alarm. The Worker that has the database says how to sweep. */
+export abstract class SleepingBell<Env> extends DurableObject<Env> {
+  #armedUntilMs: number | null = null
+
+  /** Runs the sweep; returns in how many milliseconds it is wanted again. */
+  protected abstract sweep(): Promise<number | null>
+
+  /** Sets the alarm, unless it is set to ring sooner. */
+  async alarmBy(inMs: number): Promise<void> {
+    const wantedMs = Date.now() + inMs
+    const knownMs = await this.ctx.storage.getAlarm()
+    if (knownMs === null || knownMs > wantedMs) await this.ctx.storage.setAlarm(wantedMs)
+  }
+
+  override async alarm(): Promise<void> {
+    let nextMs: number | null = AFTER_FAILURE_MS
+    try {
+      nextMs = await this.sweep()
+    } finally {
+      if (nextMs !== null) await this.alarmBy(Math.max(nextMs, AGAIN_MS))
+    }
+  }
+
+  override async fetch(request: WorkerRequest): Promise<WorkerResponse> {
+    const { 0: client, 1: server } = new WebSocketPair()
+    const attachment = JSON.parse(request.headers.get('callplane-interest') ?? '{}') as Attachment // from our own Worker
+    if ('claimId' in attachment) {
+      for (const socket of this.#sockets('claimId')) {
+        if (socket.attachment.claimId === attachment.claimId) tell(socket.socket, 'replaced')
+      }
+    }
+    const nowMs = Date.now()
+    const armedUntilMs = await this.#armedUntil()
+    const isUnarmed = nowMs > armedUntilMs
+    let isQuiet = false
+    if (isUnarmed && 'claimId' in attachment) {
+      const nothing = await this.ctx.storage.get<Record<string, number>>('nothing')
+      isQuiet = (nothing?.[attachment.kind] ?? 0) > armedUntilMs
+    }
+    this.ctx.acceptWebSocket(server)
+    server.serializeAttachment('claimId' in attachment ? { ...attachment, joinedAtMs: nowMs } : attachment)
+    const headers = { [QUIET_HEADER]: isQuiet ? '1' : '0', [UNARMED_HEADER]: isUnarmed ? '1' : '0' }
+    return new Response(null, { status: 101, webSocket: client, headers })
+  }
+
+  /** A look that began when the waiter joined, or later, found nothing. */
+  override async webSocketMessage(socket: WorkerSocket, message: string | ArrayBuffer): Promise<void> {
+    const attachment = socket.deserializeAttachment() as Attachment | null // written by fetch above
+    if (message !== NOTHING || attachment === null || !('claimId' in attachment)) return
+    const { kind, joinedAtMs = 0 } = attachment
+    const armedUntilMs = await this.#armedUntil()
+    if (joinedAtMs <= armedUntilMs) return
+    const known = (await this.ctx.storage.get<Record<string, number>>('nothing')) ?? {}
+    // What was found out before the last arm is worth nothing any more.
+    const fresh = Object.entries(known).filter(([, atMs]) => atMs > armedUntilMs)
+    await this.ctx.storage.put('nothing', { ...Object.fromEntries(fresh), [kind]: joinedAtMs })
+  }
+
+  /** Somebody may commit from now on. */
+  async arm(): Promise<void> {
+    this.#armedUntilMs = Date.now() + ARM_MS
+    await this.ctx.storage.put('armedUntilMs', this.#armedUntilMs)
+  }
+
+  async isQuietSince(atMs: number): Promise<boolean> {
+    const armedUntilMs = await this.#armedUntil()
+    return Date.now() > armedUntilMs && atMs > armedUntilMs
+  }
+
+  /** Of the object that keeps the alarm: whether the last sweep saw all that there is. */
+  async isSwept(): Promise<boolean> {
+    return this.isQuietSince((await this.ctx.storage.get<number>('sweptAtMs')) ?? 0)
+  }
+
+  async swept(atMs: number): Promise<void> {
+    const armedUntilMs = await this.#armedUntil()
+    // While an arm is live there will have to be another.
+    if (atMs > armedUntilMs) await this.ctx.storage.put('sweptAtMs', atMs)
+  }
+
+  /** Kept on disk, since the object is evicted while nothing happens. Who has never been armed knows of nothing. */
+  async #armedUntil(): Promise<number> {
+    this.#armedUntilMs ??= (await this.ctx.storage.get<number>('armedUntilMs')) ?? null
+    if (this.#armedUntilMs === null) await this.arm()
+    return this.#armedUntilMs ?? Number.POSITIVE_INFINITY
+  }
+
+  /** Wakes as many waiters as there are jobs, and all who wait for the calls. */
+  ring(due: readonly { service: string; jobs: number }[], ended: readonly string[]): void {
+    const runners = due.length === 0 ? [] : this.#sockets('claimId')
+    for (const { service, jobs } of due) {
+      let left = jobs
+      for (const { socket, attachment } of runners) {
+        if (left === 0) break
+        if (attachment.isRung === true || !attachment.services.includes(service)) continue
+        left--
+        // One ring, one look: the next ring wakes another. The socket stays, so that a newer poll with the same claim id
+        // still ends this one while it looks.
+        attachment.isRung = true
+        socket.serializeAttachment(attachment)
+        tell(socket, 'rung')
+      }
+    }
+    if (ended.length === 0) return
+    const short = new Set(ended.map(shortId))
+    for (const { socket, attachment } of this.#sockets('calls')) {
+      if (attachment.calls.some((id) => short.has(id))) tell(socket, 'rung')
+    }
+  }
+
+  #sockets<K extends 'claimId' | 'calls'>(kind: K) {
+    return this.ctx.getWebSockets().flatMap((socket) => {
+      const attachment = socket.deserializeAttachment() as Attachment | null // written by fetch above
+      if (attachment === null || !(kind in attachment) || socket.readyState !== OPEN) return []
+      return [{ socket, attachment: attachment as Extract<Attachment, Record<K, unknown>> }] // kind was just checked
+    })
+  }
+
+  override webSocketClose(socket: WorkerSocket): void {
+    socket.close()
+  }
+}
+
+/** A socket that is just going must not keep the others from hearing. */
+function tell(socket: WorkerSocket, message: Message): void {
+  try {
+    socket.send(message)
+    if (message === 'replaced') socket.close(1000, message)
+  } catch {
+    // Its waiter has gone.
+  }
+}

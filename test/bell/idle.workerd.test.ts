@@ -1,0 +1,91 @@
+// Idle in workerd: once nobody writes, polls, the cron trigger and known keys ask nothing of the database.
+import { env, exports } from 'cloudflare:workers'
+import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { expect, test } from 'vitest'
+import { encodePayload } from '../../src/protocol/codec.ts'
+import { newCallId } from '../../src/protocol/call-id.ts'
+import { argsDigest } from '../../src/protocol/digest.ts'
+import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
+import { setup } from '../support/worker.ts'
+
+const RUNNER = '22222222-2222-4222-8222-222222222222'
+
+async function connected() {
+  const { options, namespace } = await setup()
+  const headers = {
+    authorization: `Bearer ${options.key}`,
+    'content-type': 'application/msgpack',
+    accept: 'application/msgpack',
+  }
+  const post = (path: string, body: object) =>
+    options.fetch(options.url + path, { method: 'POST', headers, body: encodeBody(body) })
+  const poll = async (waitMs = 50) => {
+    const services = [{ name: 'greeter', functions: ['hello'], capacity: 1 }]
+    const response = await post('/v1/runners/poll', {
+      runner: RUNNER,
+      claim: { id: crypto.randomUUID(), waitMs, services },
+    })
+    const { jobs } = decodeBody(new Uint8Array(await response.arrayBuffer())) as { jobs: { id: string }[] } // its answer
+    return jobs.map(({ id }) => id)
+  }
+  const call = async () => {
+    const args = encodePayload([1], 'args')
+    const id = newCallId()
+    const calls = [{ id, service: 'greeter', function: 'hello', args, argsDigest: await argsDigest(args) }]
+    await (await post('/v1/calls', { calls })).arrayBuffer()
+    return id
+  }
+  const functions = [{ name: 'hello', policy: {} }]
+  await post('/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
+  return { poll, call, bells: [env.BELL.getByName(namespace), env.BELL.getByName(':alarm')] }
+}
+
+/** The last arms run out, and the objects are evicted: what they know is what is on disk. */
+async function minutePasses(bells: object[]): Promise<void> {
+  for (const bell of bells) {
+    await runInDurableObject(bell, (_, { storage }) => storage.put('armedUntilMs', Date.now() - 10))
+    await evictDurableObject(bell)
+  }
+}
+
+const statements = async () => Number(await (await fetch(env.STATEMENTS_URL)).text())
+const cron = () => exports.default.scheduled({ scheduledTime: Date.now(), cron: '* * * * *', noRetry() {} })
+
+test('one look after the last arm, and from then on none, though the objects are evicted between polls', async () => {
+  const { poll, bells } = await connected()
+  await minutePasses(bells)
+  await cron()
+  expect(await poll()).toEqual([])
+  await new Promise((resolve) => setTimeout(resolve, 50)) // what the look found is on its way to the object
+  const before = await statements()
+  for (let minute = 0; minute < 5; minute++) {
+    for (const bell of bells) await evictDurableObject(bell)
+    expect(await poll()).toEqual([])
+    await cron()
+  }
+  expect((await statements()) - before).toBe(0)
+})
+
+test('a call wakes the quiet', async () => {
+  const { poll, call, bells } = await connected()
+  await minutePasses(bells)
+  await poll()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  await poll()
+  const woken = poll(10_000)
+  await new Promise((resolve) => setTimeout(resolve, 100)) // the poll waits by now; else it would find the call anyway
+  const id = await call()
+  expect(await woken).toEqual([id])
+})
+
+test('what was found before an arm is not believed after it', async () => {
+  const { poll, call, bells } = await connected()
+  await minutePasses(bells)
+  await poll()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  // A writer that dies between its commit and its ring has armed the bell.
+  const [bell] = bells
+  await bell?.arm()
+  const id = await call()
+  expect(await poll()).toEqual([id])
+})
