@@ -85,10 +85,10 @@ export interface Bell {
   arm(namespace: string): Promise<void>
   /** Whether nothing can have been committed in the namespace since then, in the terms of `performance.now()`. */
   isQuietSince(namespace: string, atMs: number): Promise<boolean>
-  /** Whether a sweep has begun since the last arm of any namespace ran out: what comes next is the alarm's. */
+  /** Whether a sweep has begun since the last arm of any namespace ran out, and what it saw coming has not come yet. */
   isSwept(): Promise<boolean>
-  /** A sweep that began so long ago has looked. */
-  swept(agoMs: number): Promise<void>
+  /** A sweep that began so long ago has looked, and wants the next in `nextMs`; null: it saw nothing coming. */
+  swept(agoMs: number, nextMs: number | null): Promise<void>
   /** How long a poll may wait without looking, since other processes may ring bells that this one does not hear. */
   lookEveryMs: number
 }

@@ -69,9 +69,11 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
       }
     },
 
-    async swept(agoMs) {
+    async swept(agoMs, nextMs) {
+      const nowMs = Date.now()
+      const swept = { atMs: nowMs - agoMs, wantedAtMs: nowMs + (nextMs ?? Number.MAX_SAFE_INTEGER / 2) }
       try {
-        await inTime(objects.getByName(ALARM_OBJECT).swept(Date.now() - agoMs))
+        await inTime(objects.getByName(ALARM_OBJECT).swept(swept))
       } catch {
         // The next sweep says so.
       }

@@ -87,6 +87,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
   const alarm = sweep === undefined ? null : sweepAlarm(sweep)
   const arms = newArms()
   let sweptAtMs = -Infinity
+  let wantedAtMs = -Infinity
   // Sets keep the order of arrival, so that the longest waiting is woken first.
   const byTopic = new Map<string, Set<InProcessWaiter>>()
   const byClaim = new Map<string, InProcessWaiter>()
@@ -137,14 +138,15 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
   return {
     lookEveryMs,
     isQuietSince: async (_, atMs) => arms.isQuietSince(atMs),
-    isSwept: async () => arms.isQuietSince(sweptAtMs),
+    isSwept: async () => arms.isQuietSince(sweptAtMs) && performance.now() < wantedAtMs,
 
     async arm() {
       arms.arm()
     },
 
-    async swept(agoMs) {
+    async swept(agoMs, nextMs) {
       sweptAtMs = performance.now() - agoMs
+      wantedAtMs = nextMs === null ? Infinity : performance.now() + nextMs
     },
 
     lookAgain(namespace) {

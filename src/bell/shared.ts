@@ -142,7 +142,7 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
     alarm: (inMs) => local.alarm(inMs),
     isQuietSince: async (namespace, atMs) => isHearing && local.isQuietSince(namespace, atMs),
     isSwept: async () => isHearing && local.isSwept(),
-    swept: (agoMs) => local.swept(agoMs),
+    swept: (agoMs, nextMs) => local.swept(agoMs, nextMs),
 
     async arm(namespace) {
       await local.arm(namespace)

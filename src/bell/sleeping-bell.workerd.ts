@@ -20,6 +20,12 @@ export type Attachment =
   | { claimId: string; services: readonly string[]; kind: string; joinedAtMs?: number; isRung?: boolean }
   | { calls: readonly string[] }
 
+/** A sweep: when it began, and when it wants the next. */
+export interface Swept {
+  atMs: number
+  wantedAtMs: number
+}
+
 export const shortId = (id: string): string => id.slice(-12)
 
 /** What goes over a socket to its waiter, and what comes from it: that a look found nothing. */
@@ -108,13 +114,13 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
 
   /** Of the object that keeps the alarm: whether the last sweep saw all that there is. */
   async isSwept(): Promise<boolean> {
-    return this.isQuietSince((await this.ctx.storage.get<number>('sweptAtMs')) ?? 0)
+    const swept = await this.ctx.storage.get<Swept>('swept')
+    return swept !== undefined && Date.now() < swept.wantedAtMs && this.isQuietSince(swept.atMs)
   }
 
-  async swept(atMs: number): Promise<void> {
-    const armedUntilMs = await this.#armedUntil()
-    // While an arm is live there will have to be another.
-    if (atMs > armedUntilMs) await this.ctx.storage.put('sweptAtMs', atMs)
+  async swept(swept: Swept): Promise<void> {
+    // While an arm is live there will have to be another sweep.
+    if (swept.atMs > (await this.#armedUntil())) await this.ctx.storage.put('swept', swept)
   }
 
   /** Kept on disk, since the object is evicted while nothing happens. Who has never been armed knows of nothing. */

@@ -24,7 +24,7 @@ export async function maintain(plane: Plane): Promise<number | null> {
   for (;;) {
     const { done, value } = await turn.next()
     if (done === true) {
-      await plane.bell.swept(performance.now() - nowMs)
+      await plane.bell.swept(performance.now() - nowMs, value)
       return value
     }
     for (const [namespace, jobs] of Map.groupBy(value, (job) => job.namespace)) await tell(plane, namespace, jobs)

@@ -1,7 +1,7 @@
 // The alarm in workerd: a Durable Object's, on disk. With it or with the cron trigger alone, a dead runner's job goes on.
 import { env, exports } from 'cloudflare:workers'
 import { runInDurableObject } from 'cloudflare:test'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { encodePayload } from '../../src/protocol/codec.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import { argsDigest } from '../../src/protocol/digest.ts'
@@ -29,6 +29,9 @@ async function stalled() {
   const args = encodePayload([1], 'args')
   const call = { id: newCallId(), service: 'greeter', function: 'hello', args, argsDigest: await argsDigest(args) }
   await post('/v1/calls', { calls: [call] })
+  onTestFinished(async () => {
+    await post('/v1/calls/cancel', { ids: [call.id] }) // else it would go on stalling under the tests that follow
+  })
   const poll = async (waitMs: number) => {
     const services = [{ name: 'greeter', functions: ['hello'], capacity: 1 }]
     const claim = { id: crypto.randomUUID(), waitMs, services }

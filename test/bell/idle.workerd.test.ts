@@ -1,7 +1,7 @@
 // Idle in workerd: once nobody writes, polls, the cron trigger and known keys ask nothing of the database.
 import { env, exports } from 'cloudflare:workers'
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { encodePayload } from '../../src/protocol/codec.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import { argsDigest } from '../../src/protocol/digest.ts'
@@ -28,15 +28,20 @@ async function connected() {
     const { jobs } = decodeBody(new Uint8Array(await response.arrayBuffer())) as { jobs: { id: string }[] } // its answer
     return jobs.map(({ id }) => id)
   }
+  const made: string[] = []
   const call = async () => {
     const args = encodePayload([1], 'args')
     const id = newCallId()
     const calls = [{ id, service: 'greeter', function: 'hello', args, argsDigest: await argsDigest(args) }]
     await (await post('/v1/calls', { calls })).arrayBuffer()
+    made.push(id)
     return id
   }
   const functions = [{ name: 'hello', policy: {} }]
   await post('/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
+  onTestFinished(async () => {
+    if (made.length > 0) await post('/v1/calls/cancel', { ids: made }) // their leases are nobody's
+  })
   return { poll, call, bells: [env.BELL.getByName(namespace), env.BELL.getByName(':alarm')] }
 }
 

@@ -61,25 +61,27 @@ export const stall: Statement = {
         const job = tables.job(seen.namespace, seen.id)
         if (job?.state !== 'running' || job.lease_token !== seen.lease_token) return []
         const isExpired = job.lease_expires_at !== null && job.lease_expires_at <= nowMs
-        return isExpired || run.has('sweep-without-expiry-guard') ? [stalled(run, job, seen)] : []
+        return isExpired || run.has('sweep-without-expiry-guard')
+          ? [stalled(run, job, seen, placeOf(run, jobs, seen))]
+          : []
       })
     }
   },
 }
 
-function stalled(run: Run, job: JobRow, seen: JobRow): Row {
+function stalled(run: Run, job: JobRow, seen: JobRow, place: number): Row {
   const { tables, nowMs } = run
   const { attempt, max_attempts: max, retry, timeout_ms: timeoutMs } = seen
-  const isTimedOut = seen.timeout_at !== null && seen.timeout_at <= nowMs
-  const outcome = isTimedOut ? 'timed_out' : 'stalled'
-  const message = isTimedOut
+  const isOver = isTimedOut(run, seen)
+  const outcome = isOver ? 'timed_out' : 'stalled'
+  const message = isOver
     ? `attempt ${attempt} ran longer than ${timeoutMs} ms`
     : `the runner of attempt ${attempt} went silent: it crashed, froze or lost its network`
-  const isCovered = isTimedOut ? retry?.on.includes('timeout') === true : (retry?.on.includes('stall') ?? true)
+  const isCovered = isOver ? retry?.on.includes('timeout') === true : (retry?.on.includes('stall') ?? true)
   const isTriedAgain = attempt < max && isCovered
   const again = {
     state: 'pending',
-    run_at: instant(nowMs + waitMs(run, seen, isTimedOut)),
+    run_at: instant(nowMs + (isOver ? backoffMs(run, seen) : 0) + place * integer(run, 3)),
     message: null,
   } as const
   const told = max === 1 ? message : `${message}; ${attempt} of ${max} attempts were made`
@@ -95,10 +97,16 @@ function stalled(run: Run, job: JobRow, seen: JobRow): Row {
   }
 }
 
-/** Silences come back apart from the second on. */
-function waitMs(run: Run, seen: JobRow, isTimedOut: boolean): number {
-  if (isTimedOut) return backoffMs(run, seen)
-  return seen.attempt > 1 ? run.random() * integer(run, 2) : 0
+/** Silences come back apart from the second on: each of one statement in a place of its own, by its id. */
+function placeOf(run: Run, jobs: readonly JobRow[], seen: JobRow): number {
+  const isAgainSilent = (job: JobRow) => !isTimedOut(run, job) && job.attempt > 1
+  if (!isAgainSilent(seen)) return 0
+  const before = jobs.filter((job) => isAgainSilent(job) && job.id < seen.id)
+  return before.length % integer(run, 2)
+}
+
+function isTimedOut({ nowMs }: Run, { timeout_at: timeoutAt }: JobRow): boolean {
+  return timeoutAt !== null && timeoutAt <= nowMs
 }
 
 export const nextDuties: Statement = {
@@ -125,6 +133,22 @@ export const nextDuties: Statement = {
       retention: retention === null ? null : retention + integer(run, 1),
     }
     return () => [row]
+  },
+}
+
+export const overdueNamespaces: Statement = {
+  name: 'overdue namespaces',
+  marks: ['select distinct namespace', 'union'],
+  begin(run) {
+    const { tables, nowMs } = run
+    const sinceMs = nowMs - integer(run, 1)
+    const namespaces = new Set<string>()
+    for (const { namespace, state, run_at, created_at, lease_expires_at, deadline_at } of tables.open()) {
+      const isDelayed = state === 'pending' && run_at > created_at && run_at > sinceMs && run_at <= nowMs
+      const isOver = (lease_expires_at ?? Infinity) <= nowMs || (deadline_at ?? Infinity) <= nowMs
+      if (isDelayed || isOver) namespaces.add(namespace)
+    }
+    return () => [...namespaces].map((namespace): Row => ({ namespace }))
   },
 }
 
