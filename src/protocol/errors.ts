@@ -16,7 +16,7 @@ export const ERROR_CODES = {
   },
   invalid_msgpack: {
     status: 400,
-    meaning: 'Not msgpack that the plane accepts: cut short, too deep, too many nodes, or claiming more than it holds.',
+    meaning: 'Not msgpack that the plane accepts; the message says why.',
   },
   invalid_json: {
     status: 400,
@@ -37,11 +37,11 @@ export const ERROR_CODES = {
   not_found: { status: 404, meaning: 'No such thing in the namespace of this key.' },
   call_id_expired: {
     status: 410,
-    meaning: 'The call id is too old, or too far ahead, to be told from a repeat; make the call anew.',
+    meaning: 'The call id is too old or too far ahead; make the call anew.',
   },
   call_id_conflict: {
     status: 422,
-    meaning: 'A call with this id exists with another function or other arguments; use a fresh id.',
+    meaning: 'Another call has this id; use a fresh one.',
   },
   too_many_functions: {
     status: 422,

@@ -10,6 +10,8 @@ export interface Claim {
   readonly services: Set<Served>
   /** The attempts that its answers brought: two of them may bring the same. */
   readonly tokens: Set<string>
+  /** Whether a poll of it was cut off: the next asks for what that one brought, and does not wait. */
+  isCutOff: boolean
 }
 
 /** One request for jobs. */
@@ -38,6 +40,7 @@ export function capacitiesOf(all: Iterable<Served>): Map<Served, number> {
 export function nextPoll(claim: Claim | null, current: Poll | null, capacities: Map<Served, number>): Poll | null {
   if (claim === null) return capacities.size === 0 ? null : pollOf(newClaim(), capacities, waitMs())
   // A service that stopped or has fewer slots now: what it was given already must be known soon.
+  if (claim.isCutOff) return current === null ? pollOf(claim, capacities, 0) : null
   const isLess = current === null ? !isAll(claim.services, capacities) : !isCovered(current.asked, capacities)
   if (current !== null) {
     const isMore = !isAll(capacities.keys(), current.asked)
@@ -61,7 +64,7 @@ export function wireClaim({ claim, asked, waitMs: longestMs }: Poll): ClaimReque
 }
 
 function newClaim(): Claim {
-  return { id: crypto.randomUUID(), services: new Set(), tokens: new Set() }
+  return { id: crypto.randomUUID(), services: new Set(), tokens: new Set(), isCutOff: false }
 }
 
 function pollOf(claim: Claim, capacities: ReadonlyMap<Served, number>, longestMs: number): Poll {

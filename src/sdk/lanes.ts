@@ -177,11 +177,15 @@ export class Lanes {
     return { entries: this.#host.outbox.take({ isClaiming }), beats }
   }
 
-  /** The claim is over: all that it holds is here. */
+  /**
+   * The claim is over: all that it holds is here. Unless an older poll of it still hangs and is cut off: what that one was
+   * given in this very moment is asked for once more.
+   */
   #claimAnswered(poll: Poll, jobs: number): void {
-    this.#claim = null
-    const isSettled = poll.waitMs === 0
-    for (const older of this.#polls) if (isSettled && older.claim === poll.claim) older.controller.abort()
+    const older = [...this.#polls].filter(({ claim }) => poll.waitMs === 0 && claim === poll.claim)
+    for (const { controller } of older) controller.abort()
+    poll.claim.isCutOff = older.length > 0
+    this.#claim = poll.claim.isCutOff ? poll.claim : null
     // A full answer leaves nothing to ask for, or more to be had at once.
     if (jobs === 0 || jobs >= sumOf(poll.asked)) return
     this.#moment ??= setTimeout(() => {
