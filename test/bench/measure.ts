@@ -19,13 +19,13 @@ export async function oneByOne(once: () => Promise<unknown>, { count }: { count:
 /** Keeps `inFlight` of them running for `forMs`, after a warm-up of a quarter of that; how many ended a second. */
 export async function closedLoop(
   once: () => Promise<unknown>,
-  { inFlight, forMs, warmUp = () => {} }: { inFlight: number; forMs: number; warmUp?: () => void },
+  { inFlight, forMs, begin, end }: { inFlight: number; forMs: number; begin?: () => void; end?: () => void },
 ): Promise<{ perSecond: number; count: number }> {
   const beganMs = performance.now()
   const fromMs = beganMs + forMs / 4
   const untilMs = fromMs + forMs
   let count = 0
-  const warm = setTimeout(warmUp, forMs / 4)
+  const timer = setTimeout(() => begin?.(), forMs / 4)
   const lane = async () => {
     while (performance.now() < untilMs) {
       await once()
@@ -34,7 +34,8 @@ export async function closedLoop(
     }
   }
   await Promise.all(Array.from({ length: inFlight }, lane))
-  clearTimeout(warm)
+  clearTimeout(timer)
+  end?.()
   return { perSecond: (count / forMs) * 1_000, count }
 }
 

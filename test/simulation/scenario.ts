@@ -110,8 +110,7 @@ function quiet(random: Random, calls: number) {
     planes: random.pick([1, 1, 2]),
     runners: random.pick([1, 1, 2]),
     slots: 1_000,
-    // A poll that is replaced by another is cut, and with it the answer that may just be on its way: that costs an attempt.
-    resizeEveryMs: Infinity,
+    resizeEveryMs: random.pick([Infinity, Infinity, 5_000]),
     burst: isSparse ? random.pick([1, 3]) : random.pick([20, 200]),
     pauseMs,
     calls: isSparse ? Math.min(calls, 60) : calls,
