@@ -65,7 +65,7 @@ export function createApp({
     metrics: createMetrics(),
     log,
     retentionMs,
-    sweeps: { lastAtMs: -Infinity },
+    sweeps: { lastAtMs: -Infinity, askedAtMs: -Infinity },
   }
   const app = new Hono<HttpEnv>()
 

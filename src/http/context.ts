@@ -16,8 +16,8 @@ export interface Plane {
   log: (event: LogEvent) => void
   /** How long finished jobs stay. Default 7 days. */
   retentionMs: number
-  /** When this process last began a sweep, in the terms of `performance.now()`. */
-  sweeps: { lastAtMs: number }
+  /** When this process last began a sweep, and when a poll last asked for one, in the terms of `performance.now()`. */
+  sweeps: { lastAtMs: number; askedAtMs: number }
 }
 
 export interface LogEvent {

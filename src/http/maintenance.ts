@@ -5,8 +5,10 @@ import type { Moved } from '../jobs/moved.ts'
 import { sweep } from '../jobs/sweep.ts'
 import type { Plane } from './context.ts'
 
-/** Polls start the sweep where their process has not swept for so long: it needs neither an alarm nor a timer then. */
+/** Polls start the sweep where their process has not for so long: it needs neither an alarm nor a timer then. */
 const SWEPT_WITHIN_MS = 10_000
+/** While all is quiet they only ask the bell whether what was seen coming has come, which on Cloudflare is a request. */
+const QUIET_WITHIN_MS = 60_000
 /** Delayed jobs that became due before a process swept for the first time: for so long somebody may wait unheard. */
 const MAX_SINCE_MS = 60_000
 /** A job that became due while the last sweep looked may have been seen by none. */
@@ -39,8 +41,11 @@ export async function maintainAndArm(plane: Plane): Promise<void> {
 }
 
 /** The same from a poll, which does not fail for it. */
-export async function maintainNowAndThen(plane: Plane): Promise<void> {
-  if (performance.now() - plane.sweeps.lastAtMs < SWEPT_WITHIN_MS) return
+export async function maintainNowAndThen(plane: Plane, { isQuiet }: { isQuiet: boolean }): Promise<void> {
+  const { sweeps } = plane
+  const nowMs = performance.now()
+  if (nowMs - Math.max(sweeps.lastAtMs, sweeps.askedAtMs) < (isQuiet ? QUIET_WITHIN_MS : SWEPT_WITHIN_MS)) return
+  sweeps.askedAtMs = nowMs
   try {
     await maintainAndArm(plane)
   } catch (error) {

@@ -11,6 +11,7 @@ import { msgpack } from './answer.ts'
 import { authorize } from './auth.ts'
 import { readMsgpack } from './body.ts'
 import type { HttpEnv, Plane } from './context.ts'
+import { maintainNowAndThen } from './maintenance.ts'
 import { presence } from './presence.ts'
 import { claimIdOf, takeJobs } from './take-jobs.ts'
 
@@ -48,6 +49,8 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
     // A refusal is news that the runner must act on: it does not wait behind the claim.
     const isRefused = refusals.some((error) => error !== null)
     const jobs: ClaimedJob[] = []
+    // Where every slot is busy nobody claims, and still somebody must sweep.
+    if (claim === undefined) await maintainNowAndThen(plane, { isQuiet: false })
     if (claim !== undefined && !c.req.raw.signal.aborted) {
       const id = await claimIdOf(plane, principal, runner, claim.id)
       const waitMs = isRefused ? 0 : claim.waitMs

@@ -61,10 +61,8 @@ export async function takeJobs(
         await giveBack(plane, runner.namespace, jobs)
         return []
       }
-      if (!isQuiet) {
-        waiter.foundNothing()
-        await maintainNowAndThen(plane)
-      }
+      if (!isQuiet) waiter.foundNothing()
+      await maintainNowAndThen(plane, { isQuiet })
       const leftMs = untilMs - performance.now()
       if (leftMs <= 0 || signal.aborted) return []
       const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), signal)

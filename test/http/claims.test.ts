@@ -101,6 +101,7 @@ describe('a job whose runner died is tried again', () => {
     await leaseIsOver(plane)
     expect((await pollOnce(plane)).jobs).toEqual([])
     plane.app.plane.sweeps.lastAtMs = performance.now() - 10_001
+    plane.app.plane.sweeps.askedAtMs = -Infinity
     expect((await pollOnce(plane, { waitMs: 20_000 })).jobs).toMatchObject([{ id: call.id, attempt: 2 }])
   })
 

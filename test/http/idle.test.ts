@@ -93,6 +93,31 @@ test('a key that is revoked while all is quiet stops within a minute', async () 
   expect(await asks()).toBe(401)
 })
 
+test('what a sweep saw coming is found by polls alone when it has come, though all is quiet', async () => {
+  const plane = await setup()
+  await plane.sql('delete from callplane.jobs') // what the tests before have left running is coming too
+  await post(plane, '/v1/runners/register', { runner, services })
+  const call = await aCall({ service: 'nobody', deadlineMs: 300_000 })
+  await create(plane, [call])
+  passedMs += ARM_MS + 1_000
+  await wait(plane)
+  passedMs += 120_000
+  plane.statements()
+  await wait(plane)
+  await wait(plane)
+  expect(plane.statements()).toEqual([])
+  // The clock of the database does not move with ours.
+  await plane.sql(`update callplane.jobs set deadline_at = now() - interval '1 second' where namespace = $1`, [
+    plane.namespace,
+  ])
+  passedMs += 240_000
+  await wait(plane)
+  const [row] = await plane.sql<{ state: string }>(`select state from callplane.jobs where namespace = $1`, [
+    plane.namespace,
+  ])
+  expect(row?.state).toBe('failed')
+})
+
 test('a timer or a poll does not sweep while all is quiet; the alarm does, when it is time', async () => {
   const plane = await worked()
   await create(plane, [await aCall({ delayMs: 3_600_000 })])
