@@ -18,6 +18,7 @@ export class People {
   readonly #openOf = new Map<Process, number>()
   readonly #served = new Set<Tenant>()
   #isHealed = false
+  readonly #closing = new Map<Callplane, Process>()
   readonly #clients: { process: Process; plane: Callplane }[] = []
 
   constructor(world: World) {
@@ -56,11 +57,19 @@ export class People {
     this.#isHealed = true
   }
 
-  /** Everybody closes; resolves once all have. */
-  async close(): Promise<void> {
+  /** Everybody begins to close. */
+  close(): void {
     const { scheduler } = this.#world
-    const alive = this.#clients.filter(({ process }) => !process.isDead)
-    await Promise.all(alive.map(({ process, plane }) => scheduler.within(process, () => plane.close())))
+    for (const { process, plane } of this.#clients) {
+      if (process.isDead) continue
+      this.#closing.set(plane, process)
+      void scheduler.within(process, () => plane.close()).then(() => this.#closing.delete(plane))
+    }
+  }
+
+  /** Whether all that have not died meanwhile have closed: who was frozen goes on, and may crash before it is done. */
+  get areClosed(): boolean {
+    return [...this.#closing.values()].every((process) => process.isDead)
   }
 
   #startRunner(tenant: Tenant): void {

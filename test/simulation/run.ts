@@ -94,10 +94,9 @@ async function live(world: World): Promise<number> {
 /** Everybody goes, and what has ended is forgotten when its time has come, and not before. */
 async function leave(world: World, people: People): Promise<void> {
   const { scheduler, checker, database, scenario } = world
-  let isClosed = false
-  void people.close().then(() => (isClosed = true))
-  await scheduler.run(() => isClosed, scheduler.nowMs + CLOSED_WITHIN_MS)
-  if (!isClosed) return checker.report('a client does not close', null)
+  people.close()
+  await scheduler.run(() => people.areClosed, scheduler.nowMs + CLOSED_WITHIN_MS)
+  if (!people.areClosed) return checker.report('a client does not close', null)
   if (!scenario.hasAlarm && !scenario.hasCron) return
   await scheduler.run(() => checker.violation !== null, scheduler.nowMs + RETENTION_MS + 2 * scenario.cronEveryMs)
   const [kept] = database.model.tables.jobs()
