@@ -202,6 +202,7 @@ async function listen(
   const sweep = () => logged(app.plane, () => maintain(app.plane))
   const bell = bellOver(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY, sweep }))
   const app = createApp({ sql, bell, gather: (run) => void setImmediate(run), sha256, ...options })
+  app.plane.sweeps.outage.begin()
   const server = createAdaptorServer({ fetch: app.fetch })
   tune(server)
   await new Promise<void>((resolve, reject) => {

@@ -17,6 +17,7 @@ import { jsonDoorRoutes } from './json-door.ts'
 import { keyRoutes } from './keys.ts'
 import { createMetrics } from './metrics.ts'
 import { openApiDocument } from './openapi.ts'
+import { newOutage } from './outage.ts'
 import { runnerRoutes } from './runners.ts'
 
 const DEFAULT_RETENTION_MS = 7 * 86_400_000
@@ -65,7 +66,7 @@ export function createApp({
     metrics: createMetrics(),
     log,
     retentionMs,
-    sweeps: { lastAtMs: -Infinity, askedAtMs: -Infinity },
+    sweeps: { lastAtMs: -Infinity, askedAtMs: -Infinity, outage: newOutage() },
   }
   const app = new Hono<HttpEnv>()
 

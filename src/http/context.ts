@@ -5,6 +5,7 @@ import type { Transitions } from '../jobs/transitions.ts'
 import type { Sha256 } from '../protocol/digest.ts'
 import type { Grant } from '../protocol/keys.ts'
 import type { Metrics } from './metrics.ts'
+import type { Outage } from './outage.ts'
 
 export interface Plane {
   sql: Sql
@@ -17,7 +18,7 @@ export interface Plane {
   /** How long finished jobs stay. Default 7 days. */
   retentionMs: number
   /** When this process last began a sweep, and when a poll last asked for one, in the terms of `performance.now()`. */
-  sweeps: { lastAtMs: number; askedAtMs: number }
+  sweeps: { lastAtMs: number; askedAtMs: number; outage: Outage }
 }
 
 export interface LogEvent {

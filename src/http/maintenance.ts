@@ -16,13 +16,23 @@ const OVERLAP_MS = 1_000
 
 /** One turn of the sweep over all namespaces. Returns in how many milliseconds the next is wanted; null: nothing known. */
 export async function maintain(plane: Plane): Promise<number | null> {
+  try {
+    return await sweepOnce(plane)
+  } catch (error) {
+    plane.sweeps.outage.failed()
+    throw error
+  }
+}
+
+async function sweepOnce(plane: Plane): Promise<number | null> {
   const nowMs = performance.now()
   const sinceMs = Math.round(Math.min(Math.max(0, nowMs - plane.sweeps.lastAtMs), MAX_SINCE_MS)) + OVERLAP_MS
   plane.sweeps.lastAtMs = nowMs
   const begin = async () => {
     for (const namespace of await findOverdueNamespaces(plane.sql, { sinceMs })) await plane.bell.arm(namespace)
   }
-  const turn = sweep(plane.sql, { retentionMs: plane.retentionMs, sinceMs, begin })
+  const graceMs = () => plane.sweeps.outage.answered()
+  const turn = sweep(plane.sql, { retentionMs: plane.retentionMs, sinceMs, begin, graceMs })
   for (;;) {
     const { done, value } = await turn.next()
     if (done === true) {

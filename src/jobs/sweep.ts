@@ -21,6 +21,8 @@ export interface SweepOptions {
   rounds?: number
   /** Runs before the first of them that changes anything. */
   begin?: () => Promise<void>
+  /** Asked once the database has answered: for how many milliseconds leases that ran out are spared. Default 0. */
+  graceMs?: () => number
 }
 
 /**
@@ -30,9 +32,11 @@ export interface SweepOptions {
  */
 export async function* sweep(
   sql: Sql,
-  { retentionMs, sinceMs = 0, rounds = 20, begin }: SweepOptions,
+  { retentionMs, sinceMs = 0, rounds = 20, begin, graceMs = () => 0 }: SweepOptions,
 ): AsyncGenerator<Moved[], number | null> {
   const due = await findNextDuties(sql, { retentionMs, sinceMs })
+  const spareMs = graceMs()
+  if (isDue(due.lease) && spareMs > 0) due.lease = spareMs
   const hasWork = Object.values(due).some(isDue)
   if (hasWork) await begin?.()
   if (isDue(due.deadline)) yield* untilDone(() => expireJobs(sql, { limit: LIMIT }), rounds)
@@ -47,7 +51,9 @@ export async function* sweep(
     }
     await forgetRunners(sql, { retentionMs, limit: LIMIT })
   }
-  return earliest(hasWork ? await findNextDuties(sql, { retentionMs, sinceMs: 0 }) : due)
+  if (!hasWork) return earliest(due)
+  const next = await findNextDuties(sql, { retentionMs, sinceMs: 0 })
+  return earliest(isDue(next.lease) && spareMs > 0 ? { ...next, lease: spareMs } : next)
 }
 
 async function* untilDone(duty: () => Promise<Moved[]>, rounds: number): AsyncGenerator<Moved[]> {

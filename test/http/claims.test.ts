@@ -1,7 +1,7 @@
 // Polls that go before their answer, claims that are asked for again, and what starts the sweep.
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { inProcessBell } from '../../src/bell/in-process.ts'
-import type { Row, SqlParam } from '../../src/db/sql.ts'
+import { SqlError, type Row, type SqlParam } from '../../src/db/sql.ts'
 import { findJob } from '../../src/jobs/find.ts'
 import { maintain, maintainAndArm } from '../../src/http/maintenance.ts'
 import { encodeBody } from '../../src/protocol/wire.ts'
@@ -103,6 +103,36 @@ describe('a job whose runner died is tried again', () => {
     plane.app.plane.sweeps.lastAtMs = performance.now() - 10_001
     plane.app.plane.sweeps.askedAtMs = -Infinity
     expect((await pollOnce(plane, { waitMs: 20_000 })).jobs).toMatchObject([{ id: call.id, attempt: 2 }])
+  })
+
+  test('but not at once when the database was away: who is alive says so first', async () => {
+    let passedMs = 0
+    const now = performance.now.bind(performance)
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + passedMs)
+    onTestFinished(() => void vi.restoreAllMocks())
+    const sql = await embeddedSql()
+    let isAway = false
+    const plane = await setup({
+      sql: (text, params) => (isAway ? Promise.reject(new SqlError('gone', null)) : sql(text, params)),
+    })
+    const call = await aCall()
+    await create(plane, [call])
+    const [job] = (await pollOnce(plane, { runner: RUNNER })).jobs
+    if (job === undefined) throw new Error('there is a job')
+    isAway = true
+    await expect(maintain(plane.app.plane)).rejects.toThrow('gone')
+    passedMs += 60_000
+    isAway = false
+    await leaseIsOver(plane)
+    await maintain(plane.app.plane)
+    expect(await jobOf(plane, call.id)).toMatchObject({ state: 'running', attempt: 1 })
+    const heartbeats = [{ id: job.id, token: job.token }]
+    expect((await pollOnce(plane, { runner: RUNNER, capacity: 0, heartbeats })).heartbeats).toEqual([{}])
+    // Who says nothing is dead after all.
+    passedMs += 10_001
+    await leaseIsOver(plane)
+    await maintain(plane.app.plane)
+    expect(await jobOf(plane, call.id)).toMatchObject({ state: 'pending', attempt: 1 })
   })
 
   test('and what the dead one still reports is refused', async () => {
