@@ -3,6 +3,7 @@ import { writeFileSync, mkdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { SCHEMA_VERSION } from '../../src/db/migrate.ts'
 import { pgSql } from '../../src/db/pg.ts'
 import { parseKey } from '../../src/protocol/keys.ts'
 import { callplane, freePort, ROOT, run, temporaryFolder } from '../support/cli.ts'
@@ -39,7 +40,7 @@ test('a database without the schema, and one of a newer build', MINUTE, async ()
     ['serve', '--port', '0'],
     { DATABASE_URL },
     1,
-    /version 0, this build needs 1: run "npm run migrate"/,
+    new RegExp(`version 0, this build needs ${SCHEMA_VERSION}: run "npm run migrate"`),
   )
   await callplane(['migrate'], { DATABASE_URL }).exit
   const { sql, close } = pgSql({ connectionString: DATABASE_URL })
