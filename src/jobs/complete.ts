@@ -13,6 +13,9 @@ export async function completeJobs(
 ): Promise<Verdict[]> {
   return settle(reports, async (open) => {
     const rows = await sql<{ id: string; token: string; is_first: boolean; outcome: string | null }>(
+      // `= any($2)` says nothing that the join does not. Without it a planner that knows nothing of the table (a new one, or
+      // the embedded database, which never analyses) hashes every job of the namespace: 30 ms instead of 1, with 20,000.
+      // The other transitions too.
       /* sql */ `
       with sent as (
         select * from unnest($2::uuid[], $3::uuid[], $4::bytea[]) as s (id, token, result)
@@ -21,7 +24,7 @@ export async function completeJobs(
         set state = 'succeeded', result = s.result, finished_at = now(),
           lease_token = null, lease_expires_at = null, claim_id = null
         from sent s
-        where j.namespace = $1 and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
+        where j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
         returning j.id, s.token, j.fence, j.attempt, j.runner_id, j.started_at
       ), kept as (
         insert into callplane.attempts (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome)
@@ -30,7 +33,8 @@ export async function completeJobs(
       select s.id, s.token, c.id is not null as is_first, a.outcome
       from sent s
       left join completed c on c.id = s.id and c.token = s.token
-      left join callplane.attempts a on a.namespace = $1 and a.job_id = s.id and a.token = s.token
+      left join callplane.attempts a
+        on a.namespace = $1 and a.job_id = any($2::uuid[]) and a.job_id = s.id and a.token = s.token
       where c.id is not null or a.outcome is not null`,
       [
         namespace,

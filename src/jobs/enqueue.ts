@@ -83,7 +83,7 @@ async function enqueueOnce(
       coalesce(j.service = s.service and j.function = s.function and j.args_digest = s.args_digest, false) as is_same
     from sent s
     left join inserted i on i.id = s.id
-    left join callplane.jobs j on j.namespace = $1 and j.id = s.id`,
+    left join callplane.jobs j on j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id`,
     [
       namespace,
       calls.map((call) => call.id),

@@ -41,7 +41,7 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
             (j.retry ->> 'initialMs')::float8 * power((j.retry ->> 'factor')::float8, least(j.attempt - 1, 100)))
             * case when (j.retry ->> 'isJittered')::bool then random() else 1 end as backoff_ms
         from sent s
-        join callplane.jobs j on j.namespace = $1 and j.id = s.id
+        join callplane.jobs j on j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id
         where j.state || '' = 'running' and j.lease_token = s.token
         order by j.id
         for update of j
@@ -60,7 +60,7 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
           message = case when h.is_tried_again then null else h.message end,
           lease_token = null, lease_expires_at = null, claim_id = null
         from told h
-        where j.namespace = $1 and j.id = h.id and j.state || '' = 'running' and j.lease_token = h.lease_token
+        where j.namespace = $1 and j.id = any($2::uuid[]) and j.id = h.id and j.state || '' = 'running' and j.lease_token = h.lease_token
         returning j.id, j.state, j.run_at, j.failure
       ), kept as (
         insert into callplane.attempts
@@ -73,8 +73,9 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
       from sent s
       left join held h on h.id = s.id and h.lease_token = s.token
       left join ended e on e.id = h.id
-      left join callplane.attempts a on a.namespace = $1 and a.job_id = s.id and a.token = s.token
-      left join callplane.jobs j on j.namespace = $1 and j.id = s.id
+      left join callplane.attempts a
+        on a.namespace = $1 and a.job_id = any($2::uuid[]) and a.job_id = s.id and a.token = s.token
+      left join callplane.jobs j on j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id
       where e.id is not null or a.outcome is not null`,
       [
         namespace,

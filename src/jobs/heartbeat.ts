@@ -21,7 +21,7 @@ export async function heartbeatJobs(
         least(now() + j.lease_ms * interval '1 millisecond', j.timeout_at)),
       progress = coalesce(s.progress, j.progress)
     from unnest($2::uuid[], $3::uuid[], $4::bytea[]) as s (id, token, progress)
-    where j.namespace = $1 and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
+    where j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
       and (j.timeout_at is null or j.timeout_at > now())
     returning s.token`,
     [
