@@ -42,7 +42,7 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(() => database.close())
 
-/** Rows of jobs and attempts that this session has read so far. */
+/** Rows of jobs and attempts that this connection has read so far. */
 async function rowsRead(): Promise<number> {
   await database.sql('select pg_stat_force_next_flush()')
   const [row] = await database.sql<{ read: number }>(
