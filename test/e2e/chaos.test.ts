@@ -11,7 +11,6 @@ const BOUNDED: Record<string, number> = {
   'kill-runners': 0.06,
   freeze: 0.03,
   'lost-answers': 0.06,
-  'postgres-restart': 0.1,
   races: 0.03,
   poison: 0.05,
 }
