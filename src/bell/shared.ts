@@ -6,25 +6,23 @@
 //
 // The NOTIFY comes after the commit, in a statement of its own: within the transition it would make all commits queue for
 // one lock. One is under way at a time, and the next carries all that came meanwhile. A process that is alone sends none.
+import { SqlError } from '../db/sql.ts'
 import { later } from './alarm.ts'
 import { ARM_MS } from './arms.ts'
 import type { Bell, Due, Ring, Waiter } from './bell.ts'
 import { MAX_RING_AHEAD_MS, type LocalBell } from './in-process.ts'
+import { textOf, textsOf, type Message } from './messages.ts'
 
 /** What carries texts between the processes of a plane. */
 export interface Channel {
   /** To all who listen, this process included. */
   send(text: string): Promise<void>
-  /** Resolves once texts arrive; rejects where none ever will. `onLost` comes once, when they no longer do. */
+  /** Resolves once texts arrive; rejects where none ever will. `onLost` comes when they no longer do. */
   listen(onText: (text: string) => void, onLost: () => void): Promise<() => Promise<void>>
   /** How many processes listen now, this one included. */
   countListeners(): Promise<number>
 }
 
-/** Postgres takes 7,999 bytes; a ring is a few hundred at most, and ids are ASCII. */
-const MAX_TEXT_CHARS = 7_000
-/** A ring for more than this says "look", which is cheaper for all. */
-const MAX_ENDED = 1_000
 /** Others that died without a word are not told for ever. */
 const COUNT_EVERY_MS = 30_000
 /** While nothing is heard, polls look this often for what other processes wrote. */
@@ -32,26 +30,20 @@ const LOOK_EVERY_MS = 500
 /** Longer and longer where it never works: CockroachDB has no LISTEN. */
 const RELISTEN_MS = 1_000
 const MAX_RELISTEN_MS = 60_000
-
+/** After a NOTIFY failed, what it was to carry goes with the next. */
+const RESEND_MS = 1_000
 /** The bell of a process is armed for all namespaces at once. */
 const ANY = ''
-
-/** What goes over the channel: from whom, and [namespace, due, ids of ended calls]; null in their places is "look". */
-interface Message {
-  from: string
-  /** Of a process that has just begun to listen: who hears it has company. */
-  hello?: true
-  // Whatever it says, a message arms the bells of all who hear it.
-  rings?: [namespace: string, due: [service: string, jobs: number][] | null, ended: string[] | null][]
-}
 
 export function sharedBell(local: LocalBell, channel: Channel): Bell & { close(): Promise<void> } {
   const self = crypto.randomUUID()
   const outgoing: Ring[] = []
   let isHearing = false
+  /** The database has no NOTIFY, so that nobody hears: everybody looks, and nobody is ever quiet. */
+  let isHopeless = false
   let isSending = false
   let isOver = false
-  let hasCompany = true
+  let isAccompanied = true
   let countedAtMs = -Infinity
   let stopListening: (() => Promise<void>) | null = null
   let retry: ReturnType<typeof setTimeout> | undefined
@@ -60,8 +52,19 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
   let armedAtMs = -Infinity
 
   async function listen(): Promise<void> {
+    let isLost = false
+    const lost = () => {
+      if (isLost || isOver) return
+      isLost = true
+      isHearing = false
+      stopListening = null
+      local.lookAgain()
+      retry = later(() => void listen(), relistenMs)
+      relistenMs = Math.min(relistenMs * 2, MAX_RELISTEN_MS)
+    }
+    let stop: (() => Promise<void>) | undefined
     try {
-      const stop = await channel.listen(receive, lost)
+      stop = await channel.listen(receive, lost)
       if (isOver) return await stop()
       stopListening = stop
       isHearing = true
@@ -69,64 +72,58 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
       // What was rung for before is found by a look, and who armed the bell meanwhile is not known.
       await local.arm(ANY)
       local.lookAgain()
-      await channel.send(JSON.stringify({ from: self, hello: true } satisfies Message))
+      await channel.send(textOf({ from: self, isHello: true }))
     } catch {
+      // Listening without having said so would be no company to the others.
+      await stop?.().catch(() => {})
       lost()
     }
   }
 
-  function lost(): void {
-    isHearing = false
-    stopListening = null
-    if (isOver) return
-    local.lookAgain()
-    retry = later(() => void listen(), relistenMs)
-    relistenMs = Math.min(relistenMs * 2, MAX_RELISTEN_MS)
-  }
-
   function receive(text: string): void {
-    const { from, hello, rings = [] } = JSON.parse(text) as Message // from a process of our own
+    const { from, isHello, look = [], due = [], ended = [] } = JSON.parse(text) as Message // from a process of our own
     if (from === self) return
-    hasCompany = true
+    isAccompanied = true
     void local.arm(ANY)
-    if (hello) {
+    if (isHello) {
       countedAtMs = performance.now()
       armedAtMs = -Infinity // it has not heard
     }
-    for (const [namespace, due, ended] of rings) {
-      if (due === null || ended === null) local.lookAgain(namespace)
-      else {
-        void local.ring({
-          namespace,
-          due: due.map(([service, jobs]) => ({ service, jobs })),
-          ended: ended.map((id) => ({ id, outcome: null })),
-        })
-      }
+    for (const namespace of look) local.lookAgain(namespace)
+    for (const [namespace, service, jobs] of due) void local.ring({ namespace, due: [{ service, jobs }] })
+    for (const [namespace, of] of Map.groupBy(ended, ([name]) => name)) {
+      void local.ring({ namespace, ended: of.map(([, id]) => ({ id, outcome: null })) })
     }
   }
 
-  /** Never rejects: what cannot be told is found by the looks of the others, which lose their connections too. */
+  /** Asked of the database now and then. Who does not hear others come must believe that they are there. */
+  async function hasCompany(): Promise<boolean> {
+    if (!isHearing) return true
+    if (performance.now() - countedAtMs >= COUNT_EVERY_MS) {
+      isAccompanied = (await channel.countListeners()) > 1
+      countedAtMs = performance.now()
+    }
+    return isAccompanied
+  }
+
+  /** Never rejects. */
   async function sendAll(): Promise<void> {
-    if (isSending || !hasCompany) return void (hasCompany || outgoing.splice(0))
+    if (isHopeless || isOver) outgoing.length = 0
+    if (isSending) return
     isSending = true
-    while (outgoing.length > 0) {
-      try {
-        await countOthers()
-        if (!hasCompany) break
-        for (const text of textsOf(self, outgoing.splice(0))) await channel.send(text)
-      } catch {
-        break
+    const rings: Ring[] = []
+    try {
+      while (outgoing.length > 0) {
+        rings.push(...outgoing.splice(0))
+        if (await hasCompany()) for (const text of textsOf(self, rings)) await channel.send(text)
+        rings.length = 0
       }
+    } catch (error) {
+      isHopeless ||= hasNoNotify(error)
+      outgoing.unshift(...rings)
+      later(() => void sendAll(), RESEND_MS)
     }
-    outgoing.length = 0
     isSending = false
-  }
-
-  async function countOthers(): Promise<void> {
-    const nowMs = performance.now()
-    if (nowMs - countedAtMs < COUNT_EVERY_MS) return
-    countedAtMs = nowMs
-    hasCompany = (await channel.countListeners()) > 1
   }
 
   void listen()
@@ -147,16 +144,19 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
     async arm(namespace) {
       await local.arm(namespace)
       const nowMs = performance.now()
-      if (nowMs - armedAtMs < ARM_MS / 2) return
-      await countOthers()
-      if (hasCompany) await channel.send(JSON.stringify({ from: self } satisfies Message))
+      if (isHopeless || nowMs - armedAtMs < ARM_MS / 2) return
+      try {
+        if (await hasCompany()) await channel.send(textOf({ from: self }))
+      } catch (error) {
+        isHopeless = hasNoNotify(error)
+        if (!isHopeless) throw error
+      }
       armedAtMs = nowMs
     },
 
-    async ring(ring) {
-      const { namespace, ended = [] } = ring
+    async ring({ namespace, due: all = [], ended = [] }) {
       const due: Due[] = []
-      for (const one of ring.due ?? []) {
+      for (const one of all) {
         const { service, jobs, inMs = 0 } = one
         if (inMs <= 0) due.push(one)
         else if (inMs > MAX_RING_AHEAD_MS) await local.alarm(inMs)
@@ -164,11 +164,10 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
       }
       if (due.length + ended.length === 0) return
       await local.ring({ namespace, due, ended })
-      if (!hasCompany && performance.now() - countedAtMs < COUNT_EVERY_MS) return
-      hasCompany = true
       outgoing.push({ namespace, due, ended })
       void sendAll()
     },
+
     async close() {
       isOver = true
       clearTimeout(retry)
@@ -180,6 +179,11 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
   }
 }
 
+/** No such function, or no such feature, as CockroachDB says. */
+function hasNoNotify(error: unknown): boolean {
+  return error instanceof SqlError && (error.code === '42883' || error.code === '0A000')
+}
+
 /** While nothing is heard, nothing is known. */
 function neverQuiet(waiter: Waiter): Waiter {
   return {
@@ -188,52 +192,4 @@ function neverQuiet(waiter: Waiter): Waiter {
     woken: (maxMs, signal) => waiter.woken(maxMs, signal),
     leave: () => waiter.leave(),
   }
-}
-
-/** The rings as few texts, each of which fits. */
-function textsOf(from: string, rings: readonly Ring[]): string[] {
-  const texts: string[] = []
-  let fitting: NonNullable<Message['rings']> = []
-  let chars = 0
-  const flush = () => {
-    if (fitting.length > 0) texts.push(JSON.stringify({ from, rings: fitting } satisfies Message))
-    fitting = []
-    chars = 0
-  }
-  for (const [namespace, of] of Map.groupBy(rings, (ring) => ring.namespace)) {
-    const due = sumByService(of.flatMap((ring) => ring.due ?? []))
-    const ended = of.flatMap((ring) => ring.ended ?? []).map(({ id }) => id)
-    if (ended.length > MAX_ENDED) {
-      fitting.push([namespace, null, null])
-      continue
-    }
-    const parts: [due: [string, number][], ended: string[]][] = [
-      ...due.map((one): [[string, number][], string[]] => [[one], []]),
-      ...ended.map((id): [[string, number][], string[]] => [[], [id]]),
-    ]
-    let open: [string, [string, number][], string[]] | null = null
-    for (const [services, ids] of parts) {
-      const size = services.reduce((sum, [service]) => sum + service.length + 16, 0) + ids.length * 40
-      if (chars + size + namespace.length + 20 > MAX_TEXT_CHARS) {
-        flush()
-        open = null
-      }
-      if (open === null) {
-        open = [namespace, [], []]
-        fitting.push(open)
-        chars += namespace.length + 20
-      }
-      open[1].push(...services)
-      open[2].push(...ids)
-      chars += size
-    }
-  }
-  flush()
-  return texts
-}
-
-function sumByService(due: readonly Due[]): [service: string, jobs: number][] {
-  const sums = new Map<string, number>()
-  for (const { service, jobs } of due) sums.set(service, (sums.get(service) ?? 0) + jobs)
-  return [...sums]
 }

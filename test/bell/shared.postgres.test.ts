@@ -2,9 +2,11 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import type { Wake } from '../../src/bell/bell.ts'
 import { inProcessBell } from '../../src/bell/in-process.ts'
+import type { Message } from '../../src/bell/messages.ts'
 import { notifyChannel } from '../../src/bell/notify.ts'
 import { sharedBell, type Channel } from '../../src/bell/shared.ts'
 import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { SqlError } from '../../src/db/sql.ts'
 import { freshDatabase } from '../support/fresh-database.ts'
 
 const LONG_MS = 20_000
@@ -17,38 +19,58 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(() => database.close())
 
-/** A process's bell; `channel` lets a test come between. */
+/** A process's bell; `change` lets a test come between. */
 function process(change: (channel: Channel) => Channel = (channel) => channel) {
   const sent: string[] = []
+  const heard: string[] = []
+  let counted = 0
   const real = notifyChannel(database)
-  const channel: Channel = change({
-    ...real,
+  const channel = change({
     send: (text) => {
       sent.push(text)
       return real.send(text)
     },
+    listen: (onText, onLost) =>
+      real.listen((text) => {
+        heard.push(text)
+        onText(text)
+      }, onLost),
+    countListeners: async () => {
+      const count = await real.countListeners()
+      counted++
+      return count
+    },
   })
   const bell = sharedBell(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY }), channel)
   onTestFinished(() => bell.close())
-  const hears = () => expect.poll(() => bell.lookEveryMs, { timeout: 10_000 }).toBe(Number.POSITIVE_INFINITY)
-  return { bell, sent, hears, rings: () => sent.filter((text) => text.includes('"rings"')) }
+  const ownHellos = (texts: string[]) => texts.filter((text) => text === sent.find((one) => one.includes('"isHello"')))
+  return {
+    bell,
+    sent,
+    counted: () => counted,
+    rings: () => sent.filter((text) => /"(look|due|ended)"/.test(text)),
+    /** It listens, and each hello of its own has come round: the looks that they ask for are over. */
+    hears: () =>
+      expect
+        .poll(
+          () => [Number.isFinite(bell.lookEveryMs), ownHellos(heard).length - ownHellos(sent).length, sent.length > 0],
+          {
+            timeout: 10_000,
+          },
+        )
+        .toEqual([false, 0, true]),
+  }
 }
 
+const toldJobs = (texts: string[]) =>
+  texts.flatMap((text) => (JSON.parse(text) as Message).due ?? []).reduce((sum, [, , jobs]) => sum + jobs, 0)
 const runner = (services = ['s']) => ({ namespace: 'n', claimId: crypto.randomUUID(), services, kind: services.join() })
 const due = (service = 's', jobs = 1) => ({ namespace: 'n', due: [{ service, jobs }] })
-
-/** Waits without the looks that the start or the loss of a connection asks for. */
-async function settled(join: () => ReturnType<ReturnType<typeof process>['bell']['join']>) {
-  const waiter = await join()
-  await new Promise((resolve) => setTimeout(resolve, 50)) // the hello of the newest has come round
-  await waiter.woken(0)
-  return waiter
-}
 
 test('a job that one process makes wakes a runner that waits at another', async () => {
   const [a, b] = [process(), process()]
   await Promise.all([a.hears(), b.hears()])
-  const waiter = await settled(() => b.bell.join(runner()))
+  const waiter = await b.bell.join(runner())
   const beganMs = performance.now()
   const woken = waiter.woken(LONG_MS)
   await a.bell.ring(due())
@@ -61,8 +83,8 @@ test('the end of a call wakes its caller at another process, and nobody else', a
   await Promise.all([a.hears(), b.hears()])
   const [id, other] = [crypto.randomUUID(), crypto.randomUUID()]
   const waits = [
-    (await settled(() => b.bell.join({ namespace: 'n', calls: [id] }))).woken(LONG_MS),
-    (await settled(() => b.bell.join({ namespace: 'n', calls: [other] }))).woken(300),
+    (await b.bell.join({ namespace: 'n', calls: [id] })).woken(LONG_MS),
+    (await b.bell.join({ namespace: 'n', calls: [other] })).woken(300),
   ]
   await a.bell.ring({ namespace: 'n', ended: [{ id, outcome: null }] })
   const wakes: Wake[] = await Promise.all(waits)
@@ -73,7 +95,7 @@ test('many ends at once reach their caller, in texts that Postgres takes', async
   const [a, b] = [process(), process()]
   await Promise.all([a.hears(), b.hears()])
   const ids = Array.from({ length: 900 }, () => crypto.randomUUID())
-  const waiter = await settled(() => b.bell.join({ namespace: 'n', calls: ids }))
+  const waiter = await b.bell.join({ namespace: 'n', calls: ids })
   await a.bell.ring({ namespace: 'n', ended: ids.map((id) => ({ id, outcome: null })) })
   const heard = new Set<string>()
   while (heard.size < ids.length) {
@@ -91,7 +113,7 @@ test('a process that is alone sends nothing but its hello', async () => {
   const a = process()
   await a.hears()
   for (let n = 0; n < 50; n++) await a.bell.ring(due())
-  await new Promise((resolve) => setTimeout(resolve, 100)) // a text would be on its way by now
+  await expect.poll(a.counted).toBe(1) // it has asked, and so decided
   expect(a.rings()).toEqual([])
   const b = process()
   await b.hears()
@@ -106,26 +128,37 @@ test('a process that is alone sends nothing but its hello', async () => {
 test('rings that come while one is on its way share the next', async () => {
   const [a, b] = [process(), process()]
   await Promise.all([a.hears(), b.hears()])
-  await settled(() => b.bell.join(runner()))
+  await b.bell.join(runner())
   for (let n = 0; n < 500; n++) void a.bell.ring(due())
-  await expect.poll(() => a.rings().length).toBeGreaterThan(0)
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  await expect.poll(() => toldJobs(a.rings())).toBe(500)
   expect(a.rings().length).toBeLessThan(50)
-  const jobs = a.rings().flatMap((text) => (JSON.parse(text) as { rings: [string, [string, number][]][] }).rings)
-  expect(jobs.flatMap(([, of]) => of.map(([, count]) => count)).reduce((sum, count) => sum + count, 0)).toBe(500)
+})
+
+test('what a NOTIFY that failed was to tell comes with the next', async () => {
+  let failures = 2
+  const a = process((channel) => ({
+    ...channel,
+    send: (text) => (text.includes('due') && failures-- > 0 ? Promise.reject(new Error('cut')) : channel.send(text)),
+  }))
+  const b = process()
+  await Promise.all([a.hears(), b.hears()])
+  const woken = (await b.bell.join(runner())).woken(LONG_MS)
+  await a.bell.ring(due())
+  expect(await woken).toEqual({ why: 'rung', ended: [] })
+  expect(failures).toBe(-1)
 })
 
 test('who loses the connection looks, looks often until it hears again, and then hears', async () => {
   const [a, b] = [process(), process()]
   await Promise.all([a.hears(), b.hears()])
-  const waiter = await settled(() => b.bell.join(runner()))
+  const waiter = await b.bell.join(runner())
   const woken = waiter.woken(LONG_MS)
   await database.sql(`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'callplane bell'`)
   expect(await woken).toEqual({ why: 'rung', ended: [] })
   expect(b.bell.lookEveryMs).toBe(500)
   waiter.leave()
   await Promise.all([a.hears(), b.hears()])
-  const again = (await settled(() => b.bell.join(runner()))).woken(LONG_MS)
+  const again = (await b.bell.join(runner())).woken(LONG_MS)
   await a.bell.ring(due())
   expect((await again).why).toBe('rung')
 })
@@ -135,4 +168,15 @@ test('where no NOTIFY arrives, polls look for themselves', async () => {
   const waiter = await a.bell.join(runner())
   expect((await waiter.woken(LONG_MS)).why).toBe('rung')
   expect(a.bell.lookEveryMs).toBe(500)
+})
+
+test('where the database has no NOTIFY, processes write all the same, and look for what others wrote', async () => {
+  const refused = () => Promise.reject(new SqlError('unknown function: pg_notify()', '42883'))
+  const a = process(() => ({ send: refused, listen: refused, countListeners: refused }))
+  const woken = (await a.bell.join(runner())).woken(LONG_MS)
+  await a.bell.arm('n')
+  await a.bell.ring(due('another'))
+  expect((await woken).why).toBe('rung')
+  expect(a.bell.lookEveryMs).toBe(500)
+  expect((await a.bell.join(runner())).isQuiet).toBe(false)
 })
