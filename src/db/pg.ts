@@ -36,8 +36,19 @@ export interface PgDatabase {
 /**
  * Each statement is planned once a connection. Left to itself, Postgres plans a claim anew each time, since the plan for
  * these very parameters looks cheaper than the one for any: planning takes 0.7 ms, running it 0.4.
+ *
+ * A plan made once must hold when the table has grown, so that it is made as for a large one in memory: no table is read
+ * whole, and what costs is a row that is looked at, not the page that it is on. Without that, a plan made for a new table
+ * reads all of its jobs with each statement, until Postgres first analyses the table a minute later.
  */
-const GENERIC_PLANS = '-c plan_cache_mode=force_generic_plan'
+const PLANNING = [
+  'plan_cache_mode=force_generic_plan',
+  'enable_seqscan=off',
+  'random_page_cost=0.1',
+  'cpu_tuple_cost=0.1',
+]
+  .map((setting) => `-c ${setting}`)
+  .join(' ')
 
 /**
  * Statements on a pool of connections, which open as they are needed.
@@ -57,7 +68,7 @@ export function pgSql(options: PgOptions): PgDatabase {
     ...address,
     max,
     statement_timeout: statementTimeoutMs,
-    options: GENERIC_PLANS,
+    options: PLANNING,
     query_timeout: statementTimeoutMs + 5_000,
   })
   // Without listeners, a connection that breaks while idle or between two events would end the process.

@@ -28,19 +28,21 @@ export async function cancelJobs(sql: Sql, reach: Reach, ids: readonly string[],
 async function cancelOnce(sql: Sql, reach: Reach, ids: readonly string[], reason: string): Promise<Cancelled[]> {
   const rows = await sql<{ id: string; state: JobState; is_first: boolean }>(
     /* sql */ `
-    with held as (
-      select id, state, lease_token, fence, attempt, runner_id, started_at
-      from callplane.jobs
-      where namespace = $1 and id = any($2::uuid[]) and state || '' in ('pending', 'running')
-        and ($4::text[] is null or service = any($4::text[]))
-      order by id
-      for update
+    with sent as materialized (
+      select $1::text as namespace, * from unnest($2::uuid[]) as s (id)
+    ), held as (
+      select j.namespace, j.id, j.state, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at
+      from sent s
+      join callplane.jobs j on j.namespace = s.namespace and j.id = s.id
+      where j.state || '' in ('pending', 'running') and ($4::text[] is null or j.service = any($4::text[]))
+      order by j.id
+      for update of j
     ), ended as (
       update callplane.jobs j
       set state = 'cancelled', finished_at = now(), message = $3,
         lease_token = null, lease_expires_at = null, claim_id = null
       from held h
-      where j.namespace = $1 and j.id = h.id and j.state || '' in ('pending', 'running')
+      where j.namespace = h.namespace and j.id = h.id and j.state || '' in ('pending', 'running')
         and j.lease_token is not distinct from h.lease_token
       returning j.id
     ), kept as (
@@ -50,9 +52,10 @@ async function cancelOnce(sql: Sql, reach: Reach, ids: readonly string[], reason
       where h.lease_token is not null
     )
     select j.id, case when e.id is null then j.state else 'cancelled' end as state, e.id is not null as is_first
-    from callplane.jobs j
+    from sent s
+    join callplane.jobs j on j.namespace = s.namespace and j.id = s.id
     left join ended e on e.id = j.id
-    where j.namespace = $1 and j.id = any($2::uuid[]) and ($4::text[] is null or j.service = any($4::text[]))`,
+    where $4::text[] is null or j.service = any($4::text[])`,
     [reach.namespace, ids, reason, reach.services],
   )
   return rows.map((row) => ({ id: row.id, state: row.state, isFirst: row.is_first }))

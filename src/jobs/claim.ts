@@ -49,7 +49,7 @@ export async function claimJobs(
     ), due as (
       select j.*, asked.capacity
       from asked cross join lateral (
-        select id, service, priority, run_at, octet_length(args) as bytes
+        select namespace, id, service, priority, run_at, octet_length(args) as bytes
         from callplane.jobs
         where namespace = $1 and service = asked.service and state = 'pending' and run_at <= now()
           and (deadline_at is null or deadline_at > now())
@@ -64,8 +64,8 @@ export async function claimJobs(
       ) placed
       where place <= capacity
     ), fitting as (
-      select id from (
-        select id, row_number() over in_order as overall, sum(bytes) over in_order as total_bytes
+      select namespace, id from (
+        select namespace, id, row_number() over in_order as overall, sum(bytes) over in_order as total_bytes
         from within_capacity
         window in_order as (order by priority desc, run_at, id rows between unbounded preceding and current row)
       ) measured
@@ -78,7 +78,7 @@ export async function claimJobs(
         lease_expires_at = least(now() + least(j.lease_ms, $9::int8) * interval '1 millisecond',
           now() + j.timeout_ms * interval '1 millisecond')
       from fitting f
-      where j.namespace = $1 and j.id = f.id and j.state || '' = 'pending'
+      where j.namespace = f.namespace and j.id = f.id and j.state || '' = 'pending'
       returning j.*
     )
     select c.id, c.service, c.function, c.args, c.lease_token as token, c.attempt, c.max_attempts, c.fence, c.parent_id,

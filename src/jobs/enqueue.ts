@@ -25,65 +25,28 @@ export async function enqueueJobs(
   calls: readonly CallRequest[],
   { retentionMs }: { retentionMs: number },
 ): Promise<Enqueued[]> {
-  const known = new Map<string, Enqueued>()
-  let unknown = calls
-  // A create that met its uncommitted twin neither inserts nor finds. The insert waited for the twin to commit, so that
-  // asking once more finds it; unless the twin rolled back, and then asking once more inserts.
-  for (let round = 0; unknown.length > 0 && round < 3; round++) {
-    for (const one of await enqueueOnce(sql, namespace, unknown, retentionMs)) known.set(one.id, one)
-    unknown = unknown.filter((call) => !known.has(call.id))
-  }
-  const undecided = new CallplaneError('database_unavailable', 'the database could not tell whether the call exists')
-  return calls.map(({ id }) => known.get(id) ?? { id, error: undecided })
-}
-
-type EnqueuedRow = {
-  id: string
-  deadline_in_ms: number | null
-  is_new: boolean
-  is_known: boolean
-  is_same: boolean
-  is_in_time: boolean
-}
-
-async function enqueueOnce(
-  sql: Sql,
-  namespace: string,
-  calls: readonly CallRequest[],
-  retentionMs: number,
-): Promise<Enqueued[]> {
-  const rows = await sql<EnqueuedRow>(
+  const rows = await sql<{ id: string; deadline_in_ms: number | null }>(
     /* sql */ `
-    with sent as (
-      select *, made_at_ms between (extract(epoch from now()) * 1000)::int8 - $13::int8
-        and (extract(epoch from now()) * 1000)::int8 + $14::int8 as is_in_time
-      from unnest($2::uuid[], $3::int8[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::uuid[], $9::int8[],
-        $10::int8[], $11::int8[], $12::int8[], $15::text[])
-        as s (id, made_at_ms, service, function, args, args_digest, parent_id, delay_ms, priority, timeout_ms,
-          deadline_ms, retry)
-    ), inserted as (
-      insert into callplane.jobs (namespace, id, service, function, args, args_digest, parent_id, origin_id, priority,
-        run_at, deadline_at, max_attempts, retry, timeout_ms, lease_ms)
-      select $1, s.id, s.service, s.function, s.args, s.args_digest, s.parent_id, s.id,
-        coalesce(s.priority, (f.policy ->> 'priority')::int8, 0),
-        now() + coalesce(s.delay_ms, 0) * interval '1 millisecond',
-        now() + coalesce(s.deadline_ms, (f.policy ->> 'deadlineMs')::int8) * interval '1 millisecond',
-        coalesce((coalesce(s.retry::jsonb, f.policy -> 'retry') ->> 'attempts')::int8, $16::int8),
-        coalesce(s.retry::jsonb, f.policy -> 'retry'),
-        coalesce(s.timeout_ms, (f.policy ->> 'timeoutMs')::int8),
-        coalesce((f.policy ->> 'leaseMs')::int8, $17::int8)
-      from sent s
-      left join callplane.functions f on f.namespace = $1 and f.service = s.service and f.name = s.function
-      where s.is_in_time
-      order by s.id
-      on conflict (namespace, id) do nothing
-      returning id, deadline_at
-    )
-    select s.id, (extract(epoch from i.deadline_at - now()) * 1000)::int8 as deadline_in_ms, i.id is not null as is_new, j.id is not null as is_known, s.is_in_time,
-      coalesce(j.service = s.service and j.function = s.function and j.args_digest = s.args_digest, false) as is_same
-    from sent s
-    left join inserted i on i.id = s.id
-    left join callplane.jobs j on j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id`,
+    insert into callplane.jobs (namespace, id, service, function, args, args_digest, parent_id, origin_id, priority,
+      run_at, deadline_at, max_attempts, retry, timeout_ms, lease_ms)
+    select $1, s.id, s.service, s.function, s.args, s.args_digest, s.parent_id, s.id,
+      coalesce(s.priority, (f.policy ->> 'priority')::int8, 0),
+      now() + coalesce(s.delay_ms, 0) * interval '1 millisecond',
+      now() + coalesce(s.deadline_ms, (f.policy ->> 'deadlineMs')::int8) * interval '1 millisecond',
+      coalesce((coalesce(s.retry::jsonb, f.policy -> 'retry') ->> 'attempts')::int8, $16::int8),
+      coalesce(s.retry::jsonb, f.policy -> 'retry'),
+      coalesce(s.timeout_ms, (f.policy ->> 'timeoutMs')::int8),
+      coalesce((f.policy ->> 'leaseMs')::int8, $17::int8)
+    from unnest($2::uuid[], $3::int8[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::uuid[], $9::int8[],
+      $10::int8[], $11::int8[], $12::int8[], $15::text[])
+      as s (id, made_at_ms, service, function, args, args_digest, parent_id, delay_ms, priority, timeout_ms,
+        deadline_ms, retry)
+    left join callplane.functions f on f.namespace = $1 and f.service = s.service and f.name = s.function
+    where s.made_at_ms between (extract(epoch from now()) * 1000)::int8 - $13::int8
+      and (extract(epoch from now()) * 1000)::int8 + $14::int8
+    order by s.id
+    on conflict (namespace, id) do nothing
+    returning id, (extract(epoch from deadline_at - now()) * 1000)::int8 as deadline_in_ms`,
     [
       namespace,
       calls.map((call) => call.id),
@@ -104,8 +67,51 @@ async function enqueueOnce(
       DEFAULT_LEASE_MS,
     ],
   )
+  const known = new Map(
+    rows.map(({ id, deadline_in_ms: deadlineInMs }): [string, Enqueued] => [id, { id, isNew: true, deadlineInMs }]),
+  )
+  // The insert waited for a twin to commit, so that a look that begins now finds it.
+  const refused = calls.filter(({ id }) => !known.has(id))
+  if (refused.length > 0) {
+    for (const one of await findEnqueued(sql, namespace, refused, { retentionMs })) known.set(one.id, one)
+  }
+  const undecided = new CallplaneError('database_unavailable', 'the database could not tell whether the call exists')
+  return calls.map(({ id }) => known.get(id) ?? { id, error: undecided })
+}
+
+type FoundRow = { id: string; is_known: boolean; is_same: boolean; is_in_time: boolean }
+
+/** Why calls were not inserted: they are jobs already, or too old. Of those that now could be, nothing is said. */
+async function findEnqueued(
+  sql: Sql,
+  namespace: string,
+  calls: readonly CallRequest[],
+  { retentionMs }: { retentionMs: number },
+): Promise<Enqueued[]> {
+  const rows = await sql<FoundRow>(
+    /* sql */ `
+    with sent as materialized (
+      select $1::text as namespace, * from unnest($2::uuid[], $3::int8[], $4::text[], $5::text[], $6::bytea[])
+        as s (id, made_at_ms, service, function, args_digest)
+    )
+    select s.id, j.id is not null as is_known,
+      coalesce(j.service = s.service and j.function = s.function and j.args_digest = s.args_digest, false) as is_same,
+      s.made_at_ms between (extract(epoch from now()) * 1000)::int8 - $7::int8
+        and (extract(epoch from now()) * 1000)::int8 + $8::int8 as is_in_time
+    from sent s
+    left join callplane.jobs j on j.namespace = s.namespace and j.id = s.id`,
+    [
+      namespace,
+      calls.map((call) => call.id),
+      calls.map((call) => callIdTimeMs(call.id)),
+      calls.map((call) => call.service),
+      calls.map((call) => call.function),
+      calls.map((call) => call.argsDigest),
+      Math.floor(retentionMs / 2),
+      MAX_AHEAD_MS,
+    ],
+  )
   return rows.flatMap((row): Enqueued[] => {
-    if (row.is_new) return [{ id: row.id, isNew: true, deadlineInMs: row.deadline_in_ms }]
     if (row.is_known && row.is_same) return [{ id: row.id, isNew: false, deadlineInMs: null }]
     if (row.is_known) {
       const message = `call ${row.id} exists with another function or other arguments: use a fresh id for another call`

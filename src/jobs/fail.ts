@@ -1,7 +1,7 @@
 // A function threw: running → pending, to be tried again, or running → failed.
 import type { Sql } from '../db/sql.ts'
 import type { Failure } from '../protocol/job.ts'
-import { leaseLost, settle, type LeaseRef, type Verdict } from './lease.ts'
+import { settle, type LeaseRef, type Verdict } from './lease.ts'
 
 export interface FailureReport extends LeaseRef {
   /** Payload: what was thrown. */
@@ -13,10 +13,8 @@ export interface FailureReport extends LeaseRef {
 type FailedRow = {
   id: string
   token: string
-  state: 'pending' | 'failed' | null
+  state: 'pending' | 'failed'
   failure: Failure | null
-  outcome: string | null
-  current: string
   service: string
   due_in_ms: number
 }
@@ -27,13 +25,13 @@ type FailedRow = {
  * time is over is its end by timeout, as if the sweep had come first: functions throw when their signal aborts.
  */
 export async function failJobs(sql: Sql, namespace: string, reports: readonly FailureReport[]): Promise<Verdict[]> {
-  return settle(reports, async (open) => {
+  const apply = async () => {
     const rows = await sql<FailedRow>(
       /* sql */ `
-      with sent as (
-        select * from unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bool[]) as s (id, token, error, is_retryable)
+      with sent as materialized (
+        select $1::text as namespace, * from unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bool[]) as s (id, token, error, is_retryable)
       ), held as (
-        select j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at, s.error,
+        select j.namespace, j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at, s.error,
           j.timeout_at is not null and j.timeout_at <= now() as is_timed_out,
           j.attempt < j.max_attempts and j.retry is not null and case
             when j.timeout_at <= now() then j.retry -> 'on' ? 'timeout' else s.is_retryable end as is_tried_again,
@@ -41,7 +39,7 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
             (j.retry ->> 'initialMs')::float8 * power((j.retry ->> 'factor')::float8, least(j.attempt - 1, 100)))
             * case when (j.retry ->> 'isJittered')::bool then random() else 1 end as backoff_ms
         from sent s
-        join callplane.jobs j on j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id
+        join callplane.jobs j on j.namespace = s.namespace and j.id = s.id
         where j.state || '' = 'running' and j.lease_token = s.token
         order by j.id
         for update of j
@@ -60,40 +58,38 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
           message = case when h.is_tried_again then null else h.message end,
           lease_token = null, lease_expires_at = null, claim_id = null
         from told h
-        where j.namespace = $1 and j.id = any($2::uuid[]) and j.id = h.id and j.state || '' = 'running' and j.lease_token = h.lease_token
-        returning j.id, j.state, j.run_at, j.failure
+        where j.namespace = h.namespace and j.id = h.id and j.state || '' = 'running' and j.lease_token = h.lease_token
+        returning j.id, h.lease_token as token, j.state, j.run_at, j.failure, j.service
       ), kept as (
         insert into callplane.attempts
           (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, error, message)
         select $1, h.id, h.fence, h.attempt, h.lease_token, h.runner_id, h.started_at, h.outcome, h.thrown, h.message
         from told h join ended e on e.id = h.id
       )
-      select s.id, s.token, e.state, e.failure, a.outcome, j.state as current, j.service,
-        (extract(epoch from coalesce(e.run_at, j.run_at) - now()) * 1000)::int8 as due_in_ms
-      from sent s
-      left join held h on h.id = s.id and h.lease_token = s.token
-      left join ended e on e.id = h.id
-      left join callplane.attempts a
-        on a.namespace = $1 and a.job_id = any($2::uuid[]) and a.job_id = s.id and a.token = s.token
-      left join callplane.jobs j on j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id
-      where e.id is not null or a.outcome is not null`,
+      select id, token, state, failure, service, (extract(epoch from run_at - now()) * 1000)::int8 as due_in_ms
+      from ended`,
       [
         namespace,
-        open.map((report) => report.id),
-        open.map((report) => report.token),
-        open.map((report) => report.error),
-        open.map((report) => report.isRetryable),
+        reports.map((report) => report.id),
+        reports.map((report) => report.token),
+        reports.map((report) => report.error),
+        reports.map((report) => report.isRetryable),
       ],
     )
     return new Map(rows.map((row): [string, Verdict] => [row.token, verdictOf(row)]))
+  }
+  return settle(sql, namespace, reports, {
+    apply,
+    // A repeat hears of the job as it stands: it may have been tried again since.
+    repeat({ id, outcome, state, service, dueInMs }) {
+      if (outcome !== 'threw') return null
+      if (state === 'failed') return { id, state, isFirst: false, isTimedOut: false }
+      return { id, state: 'pending', isFirst: false, service, dueInMs }
+    },
   })
 }
 
-function verdictOf({ id, state, failure, outcome, current, service, due_in_ms: dueInMs }: FailedRow): Verdict {
-  if (state === null && outcome !== 'threw') return { id, error: leaseLost(id) }
-  const isFirst = state !== null
-  // A repeat hears of the job as it stands: it may have been tried again since.
-  const now = state ?? (current === 'failed' ? 'failed' : 'pending')
-  if (now === 'pending') return { id, state: now, isFirst, service, dueInMs }
-  return { id, state: now, isFirst, isTimedOut: failure === 'timed_out' }
+function verdictOf({ id, state, failure, service, due_in_ms: dueInMs }: FailedRow): Verdict {
+  if (state === 'pending') return { id, state, isFirst: true, service, dueInMs }
+  return { id, state, isFirst: true, isTimedOut: failure === 'timed_out' }
 }

@@ -48,16 +48,20 @@ export async function findOutcomes(
 ): Promise<Outcomes> {
   const rows = await sql<EndColumns & { id: string; is_cut: boolean }>(
     /* sql */ `
+    with sent as materialized (
+      select $1::text as namespace, * from unnest($2::uuid[]) as s (id)
+    )
     select id, state, failure, message, is_cut,
       case when is_cut then null else result end as result, case when is_cut then null else error end as error
     from (
       select *, overall > 1 and total_bytes > $4::int8 and coalesce(result, error) is not null as is_cut
       from (
-        select id, state, failure, message, result, error, row_number() over in_order as overall,
-          sum(coalesce(octet_length(result), octet_length(error), 0)) over in_order as total_bytes
-        from callplane.jobs
-        where namespace = $1 and id = any($2::uuid[]) and ($3::text[] is null or service = any($3::text[]))
-        window in_order as (order by id rows between unbounded preceding and current row)
+        select j.id, j.state, j.failure, j.message, j.result, j.error, row_number() over in_order as overall,
+          sum(coalesce(octet_length(j.result), octet_length(j.error), 0)) over in_order as total_bytes
+        from sent s
+        join callplane.jobs j on j.namespace = s.namespace and j.id = s.id
+        where $3::text[] is null or j.service = any($3::text[])
+        window in_order as (order by j.id rows between unbounded preceding and current row)
       ) measured
     ) cut`,
     [namespace, ids, services, maxBytes],

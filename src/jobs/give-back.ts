@@ -16,11 +16,14 @@ export type GivenBack = { id: string; service: string }
 export async function giveBackJobs(sql: Sql, namespace: string, leases: readonly LeaseRef[]): Promise<GivenBack[]> {
   return sql<GivenBack>(
     /* sql */ `
+    with sent as materialized (
+      select $1::text as namespace, * from unnest($2::uuid[], $3::uuid[]) as s (id, token)
+    )
     update callplane.jobs j
     set state = 'pending', attempt = j.attempt - 1, given_back = j.given_back + 1,
       lease_token = null, lease_expires_at = null, claim_id = null, timeout_at = null
-    from unnest($2::uuid[], $3::uuid[]) as s (id, token)
-    where j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
+    from sent s
+    where j.namespace = s.namespace and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
       and not j.is_redelivered and j.given_back < $4::int8
     returning j.id, j.service`,
     [namespace, leases.map((lease) => lease.id), leases.map((lease) => lease.token), MAX_GIVEN_BACK],

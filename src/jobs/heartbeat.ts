@@ -16,12 +16,15 @@ export async function heartbeatJobs(
   if (heartbeats.length === 0) return []
   const rows = await sql<{ token: string }>(
     /* sql */ `
+    with sent as materialized (
+      select $1::text as namespace, * from unnest($2::uuid[], $3::uuid[], $4::bytea[]) as s (id, token, progress)
+    )
     update callplane.jobs j
     set lease_expires_at = greatest(j.lease_expires_at,
         least(now() + j.lease_ms * interval '1 millisecond', j.timeout_at)),
       progress = coalesce(s.progress, j.progress)
-    from unnest($2::uuid[], $3::uuid[], $4::bytea[]) as s (id, token, progress)
-    where j.namespace = $1 and j.id = any($2::uuid[]) and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
+    from sent s
+    where j.namespace = s.namespace and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
       and (j.timeout_at is null or j.timeout_at > now())
     returning s.token`,
     [

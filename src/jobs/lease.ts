@@ -1,5 +1,7 @@
 // What a runner names when it speaks of an attempt, and what it hears when the attempt is no longer its own.
+import type { Sql } from '../db/sql.ts'
 import { CallplaneError } from '../protocol/errors.ts'
+import type { AttemptOutcome, JobState } from '../protocol/job.ts'
 
 /** A job and the token of the attempt that the sender believes to hold it by. */
 export interface LeaseRef {
@@ -24,16 +26,49 @@ export function leaseLost(id: string): CallplaneError {
   )
 }
 
+/** The end of an attempt, found by its token, and where its job stands now. */
+export interface EndedAttempt {
+  id: string
+  token: string
+  outcome: AttemptOutcome
+  state: JobState
+  service: string
+  dueInMs: number
+}
+
 /**
- * Asks again for the leases that a statement neither ended nor found ended: a twin of the same report was committing
- * while it looked. Whatever is still undecided after that has lost its lease.
+ * What became of each report, in the order sent. Those that the statement did not apply were applied before, as the row of
+ * the attempt tells (a twin that was committing meanwhile has committed by then), or have lost their lease.
  */
-export async function settle<L extends LeaseRef>(
-  leases: readonly L[],
-  ask: (open: readonly L[]) => Promise<Map<string, Verdict>>,
+export async function settle(
+  sql: Sql,
+  namespace: string,
+  leases: readonly LeaseRef[],
+  { apply, repeat }: { apply: () => Promise<Map<string, Verdict>>; repeat: (ended: EndedAttempt) => Verdict | null },
 ): Promise<Verdict[]> {
-  const verdicts = leases.length === 0 ? new Map<string, Verdict>() : await ask(leases)
+  if (leases.length === 0) return []
+  const verdicts = await apply()
   const open = leases.filter((lease) => !verdicts.has(lease.token))
-  if (open.length > 0) for (const [token, verdict] of await ask(open)) verdicts.set(token, verdict)
+  for (const ended of open.length === 0 ? [] : await findEnded(sql, namespace, open)) {
+    const verdict = repeat(ended)
+    if (verdict !== null) verdicts.set(ended.token, verdict)
+  }
   return leases.map(({ id, token }) => verdicts.get(token) ?? { id, error: leaseLost(id) })
+}
+
+type EndedRow = Omit<EndedAttempt, 'dueInMs'> & { due_in_ms: number }
+
+async function findEnded(sql: Sql, namespace: string, leases: readonly LeaseRef[]): Promise<EndedAttempt[]> {
+  const rows = await sql<EndedRow>(
+    /* sql */ `
+    with sent as materialized (
+      select $1::text as namespace, * from unnest($2::uuid[], $3::uuid[]) as s (id, token)
+    )
+    select s.id, s.token, a.outcome, j.state, j.service, (extract(epoch from j.run_at - now()) * 1000)::int8 as due_in_ms
+    from sent s
+    join callplane.attempts a on a.namespace = s.namespace and a.job_id = s.id and a.token = s.token
+    join callplane.jobs j on j.namespace = s.namespace and j.id = s.id`,
+    [namespace, leases.map((lease) => lease.id), leases.map((lease) => lease.token)],
+  )
+  return rows.map(({ due_in_ms: dueInMs, ...row }) => ({ ...row, dueInMs }))
 }

@@ -56,12 +56,11 @@ export const SOURCE_PLANTS: Record<string, SourcePlant> = {
     file: 'src/bell/alarm.ts',
     edits: [['if (nextMs !== null) atMs =', 'if (nextMs !== null && nextMs < 0) atMs =']],
   },
-  'create-asks-once': {
-    what: 'a create that met its uncommitted twin does not ask again, and calls the id taken',
+  'create-refuses-repeats': {
+    what: 'a create that finds its call there already calls the id taken',
     file: 'src/jobs/enqueue.ts',
     edits: [
-      ['round < 3', 'round < 1'],
-      ["'database_unavailable', 'the database could not", "'call_id_conflict', 'the database could not"],
+      ['if (row.is_known && row.is_same) return', 'if (row.is_known && row.is_same && row.is_in_time === null) return'],
     ],
   },
   'repeats-are-not-rung-for': {

@@ -40,37 +40,56 @@ function sentCalls(run: Run): SentCall[] {
 
 export const enqueue: Statement = {
   name: 'enqueue',
-  marks: ['is_in_time', 'insert into callplane.jobs'],
+  marks: [
+    'insert into callplane.jobs (namespace, id, service, function, args, args_digest, parent_id, origin_id, priority',
+  ],
   begin(run) {
-    const { tables, nowMs, epochMs } = run
+    const { tables, nowMs } = run
     const namespace = text(run, 1)
-    const oldestMs = int8(epochMs + nowMs) - integer(run, 13)
-    const newestMs = int8(epochMs + nowMs) + integer(run, 14)
-    const sent = sentCalls(run).map((call) => ({
-      call,
-      known: tables.job(namespace, call.id),
-      isInTime: call.madeAtMs >= oldestMs && call.madeAtMs <= newestMs,
-    }))
+    const sent = sentCalls(run).filter(({ madeAtMs }) => isInTime(run, madeAtMs, { oldest: 13, newest: 14 }))
     return () =>
-      sent.map(({ call, known, isInTime }): Row => {
+      sent.flatMap((call): Row[] => {
         const twin = tables.job(namespace, call.id)
         const isOverwritten = run.has('create-twice-overwrites') && twin?.state === 'running'
-        const isNew = isInTime && (twin === undefined || isOverwritten)
-        const job = isNew ? newJob(run, namespace, call) : null
-        if (job !== null) tables.insert(job)
-        return {
-          id: call.id,
-          deadline_in_ms: job === null || job.deadline_at === null ? null : int8(job.deadline_at - nowMs),
-          is_new: isNew,
-          is_known: known !== undefined,
-          is_in_time: isInTime,
-          is_same: known !== undefined && isSameCall(known, call),
-        }
+        if (twin !== undefined && !isOverwritten) return []
+        const job = newJob(run, namespace, call)
+        tables.insert(job)
+        return [{ id: call.id, deadline_in_ms: job.deadline_at === null ? null : int8(job.deadline_at - nowMs) }]
       })
   },
 }
 
-function isSameCall(job: JobRow, call: SentCall): boolean {
+export const findEnqueued: Statement = {
+  name: 'find enqueued',
+  marks: ['as is_in_time', 'as is_same'],
+  begin(run) {
+    const namespace = text(run, 1)
+    // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as in list
+    const column = <T>(place: number, index: number): T => list<T>(run, place)[index] as T // columns of one length
+    const rows = list<string>(run, 2).map((id, index): Row => {
+      const known = run.tables.job(namespace, id)
+      const sent = {
+        service: column<string>(4, index),
+        function: column<string>(5, index),
+        digest: column<Uint8Array>(6, index),
+      }
+      return {
+        id,
+        is_known: known !== undefined,
+        is_same: known !== undefined && isSameCall(known, sent),
+        is_in_time: isInTime(run, column<number>(3, index), { oldest: 7, newest: 8 }),
+      }
+    })
+    return () => rows
+  },
+}
+
+function isInTime(run: Run, madeAtMs: number, places: { oldest: number; newest: number }): boolean {
+  const nowMs = int8(run.epochMs + run.nowMs)
+  return madeAtMs >= nowMs - integer(run, places.oldest) && madeAtMs <= nowMs + integer(run, places.newest)
+}
+
+function isSameCall(job: JobRow, call: Pick<SentCall, 'service' | 'function' | 'digest'>): boolean {
   if (job.service !== call.service || job.function !== call.function) return false
   return job.args_digest.length === call.digest.length && job.args_digest.every((byte, at) => byte === call.digest[at])
 }

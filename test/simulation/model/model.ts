@@ -19,6 +19,7 @@ const STATEMENTS: readonly Statement[] = [
   ...Object.values(calls),
   ...Object.values(claim),
   reports.complete,
+  reports.findEnded,
   reports.fail,
   reports.heartbeat,
   ...Object.values(sweep),

@@ -1,7 +1,7 @@
 // The model of what runners report: complete, fail, heartbeat.
 import type { Row } from '../../../src/db/sql.ts'
 import { instant, int8, list, text, type Run, type Statement } from './statement.ts'
-import { NO_LEASE, type AttemptRow, type JobRow } from './tables.ts'
+import { NO_LEASE, type JobRow } from './tables.ts'
 
 interface Sent {
   id: string
@@ -20,8 +20,22 @@ function heldBy({ tables }: Run, namespace: string, { id, token }: Sent, isAnyTo
   return job.lease_token === token || isAnyToken ? job : null
 }
 
-function attemptOf({ tables }: Run, namespace: string, { id, token }: Sent): AttemptRow | null {
-  return tables.attempts(namespace, id).find((attempt) => attempt.token === token) ?? null
+/** What became of attempts that hold nothing any more. */
+export const findEnded: Statement = {
+  name: 'find ended',
+  marks: ['join callplane.attempts a on a.namespace = s.namespace and a.job_id = s.id and a.token = s.token'],
+  begin(run) {
+    const { tables, nowMs } = run
+    const namespace = text(run, 1)
+    const rows = sentOf(run).flatMap(({ id, token }): Row[] => {
+      const ended = tables.attempts(namespace, id).find((attempt) => attempt.token === token)
+      const job = tables.job(namespace, id)
+      if (ended === undefined || job === undefined) return []
+      const { state, service, run_at } = job
+      return [{ id, token, outcome: ended.outcome, state, service, due_in_ms: int8(run_at - nowMs) }]
+    })
+    return () => rows
+  },
 }
 
 export const complete: Statement = {
@@ -31,18 +45,16 @@ export const complete: Statement = {
     const { tables, nowMs } = run
     const namespace = text(run, 1)
     const results = list<Uint8Array>(run, 4)
-    const sent = sentOf(run).map((one) => ({ ...one, ended: attemptOf(run, namespace, one) }))
+    const sent = sentOf(run)
     const isAnyToken = run.has('complete-takes-old-token')
     return () =>
-      sent.flatMap(({ ended, ...one }, index): Row[] => {
+      sent.flatMap((one, index): Row[] => {
         const job = heldBy(run, namespace, one, isAnyToken)
-        if (job !== null) {
-          const result = results[index] ?? null
-          tables.update(job, { state: 'succeeded', result, finished_at: nowMs, ...NO_LEASE, ...counted(run, job) })
-          tables.keep(job, { ended_at: nowMs, outcome: 'succeeded' })
-        }
-        if (job === null && ended === null) return []
-        return [{ ...one, is_first: job !== null, outcome: ended?.outcome ?? null }]
+        if (job === null) return []
+        const result = results[index] ?? null
+        tables.update(job, { state: 'succeeded', result, finished_at: nowMs, ...NO_LEASE, ...counted(run, job) })
+        tables.keep(job, { ended_at: nowMs, outcome: 'succeeded' })
+        return [{ ...one }]
       })
   },
 }
@@ -51,32 +63,18 @@ export const fail: Statement = {
   name: 'fail',
   marks: ['is_retryable', 'told as ('],
   begin(run) {
-    const { tables, nowMs } = run
+    const { nowMs } = run
     const namespace = text(run, 1)
     const errors = list<Uint8Array>(run, 4)
     const retryable = list<boolean>(run, 5)
     const isAnyToken = run.has('fail-takes-old-token')
-    const sent = sentOf(run).map((one) => ({
-      ...one,
-      ended: attemptOf(run, namespace, one),
-      before: tables.job(namespace, one.id),
-    }))
+    const sent = sentOf(run)
     return () =>
-      sent.flatMap(({ ended, before, ...one }, index): Row[] => {
+      sent.flatMap((one, index): Row[] => {
         const job = heldBy(run, namespace, one, isAnyToken)
-        const after = job === null ? null : failed(run, job, errors[index] ?? null, retryable[index] === true)
-        if (after === null && ended === null) return []
-        return [
-          {
-            ...one,
-            state: after?.state ?? null,
-            failure: after?.failure ?? null,
-            outcome: ended?.outcome ?? null,
-            current: before?.state ?? null,
-            service: before?.service ?? null,
-            due_in_ms: int8((after?.run_at ?? before?.run_at ?? nowMs) - nowMs),
-          },
-        ]
+        if (job === null) return []
+        const { state, failure, service, run_at } = failed(run, job, errors[index] ?? null, retryable[index] === true)
+        return [{ ...one, state, failure, service, due_in_ms: int8(run_at - nowMs) }]
       })
   },
 }
