@@ -106,7 +106,11 @@ export async function claimJobs(
   const [look] = rows
   if (look?.is_held) {
     const names = services.map((service) => service.name)
-    return { jobs: await redeliverJobs(sql, runner, { claimId, services: names }), leftOver: [] }
+    const jobs = await redeliverJobs(sql, runner, { claimId, services: names })
+    if (jobs.length > 0) return { jobs, leftOver: [] }
+    // What was held has ended meanwhile, and nothing due was looked for: no jobs would mean that there are none. Yet
+    // another turn takes another claim of this id, whose jobs end in between: it does not go on for long.
+    return claimJobs(sql, runner, { claimId, services, maxBytes })
   }
   return { jobs: rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row)])), leftOver: look?.left_over ?? [] }
 }

@@ -2,8 +2,10 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { inProcessBell } from '../../src/bell/in-process.ts'
 import { SqlError, type Row, type SqlParam } from '../../src/db/sql.ts'
+import { completeJobs } from '../../src/jobs/complete.ts'
 import { findJob } from '../../src/jobs/find.ts'
 import { maintain, maintainAndArm } from '../../src/http/maintenance.ts'
+import type { ClaimedJob } from '../../src/protocol/runners.ts'
 import { encodeBody } from '../../src/protocol/wire.ts'
 import { embeddedSql, setup, type TestPlane } from '../support/plane.ts'
 import { aCall, create, pollOnce, post, succeeded } from '../support/wire.ts'
@@ -55,6 +57,29 @@ describe('a claim asked for again', () => {
     expect(await ask(crypto.randomUUID())).toEqual([])
     expect(await ask(RUNNER)).toMatchObject([{ id: call.id, token: first?.token }])
     expect(await jobOf(plane, call.id)).toMatchObject({ attempt: 1 })
+  })
+
+  test('takes what is due where the job that it held ends between the look and the redelivery', async () => {
+    const sql = await embeddedSql()
+    let held: ClaimedJob | undefined
+    const plane = await setup({
+      sql: async <R extends Row>(text: string, params?: readonly SqlParam[]) => {
+        const rows = await sql<R>(text, params)
+        if (text.includes('with asked') && held !== undefined) {
+          await completeJobs(sql, plane.namespace, [{ ...held, result: new Uint8Array([1]) }])
+          held = undefined
+        }
+        return rows
+      },
+    })
+    const claimId = crypto.randomUUID()
+    const [first, second] = [await aCall(), await aCall()]
+    await create(plane, [first])
+    const lost = await pollOnce(plane, { claimId })
+    await create(plane, [second])
+    held = lost.jobs[0]
+    expect((await pollOnce(plane, { claimId })).jobs).toMatchObject([{ id: second.id }])
+    expect(await jobOf(plane, first.id)).toMatchObject({ state: 'succeeded' })
   })
 })
 
