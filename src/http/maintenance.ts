@@ -64,14 +64,15 @@ export async function maintainNowAndThen(plane: Plane, { isQuiet }: { isQuiet: b
 }
 
 async function tell(plane: Plane, namespace: string, jobs: readonly Moved[]): Promise<void> {
-  const pending = jobs.filter((job) => job.state === 'pending')
-  const failed = jobs.filter((job) => job.state === 'failed')
+  const { pending = [], failed = [], due = [] } = Object.groupBy(jobs, (job) => job.state)
   plane.metrics.count('callplane_jobs_swept_total', { to: 'pending' }, pending.length)
   plane.metrics.count('callplane_jobs_swept_total', { to: 'failed' }, failed.length)
-  plane.log({ level: 'info', event: 'swept', namespace, due: pending.length, failed: failed.length })
+  if (pending.length + failed.length > 0) {
+    plane.log({ level: 'info', event: 'swept', namespace, retried: pending.length, failed: failed.length })
+  }
   await plane.bell.ring({
     namespace,
-    due: dueOf(pending.map(({ service, due_in_ms }) => ({ service, inMs: due_in_ms }))),
+    due: dueOf([...pending, ...due].map(({ service, due_in_ms }) => ({ service, inMs: due_in_ms }))),
     ended: failed.map(({ id }) => ({ id, outcome: null })),
   })
 }

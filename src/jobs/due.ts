@@ -6,7 +6,7 @@ import type { Moved } from './moved.ts'
 export async function findJustDue(sql: Sql, { sinceMs, limit }: { sinceMs: number; limit: number }): Promise<Moved[]> {
   return sql<Moved>(
     /* sql all namespaces */ `
-    select namespace, id, service, state, 0::int8 as due_in_ms
+    select namespace, id, service, 'due' as state, 0::int8 as due_in_ms
     from callplane.jobs
     where state = 'pending' and run_at > created_at
       and run_at > now() - $2::int8 * interval '1 millisecond' and run_at <= now()

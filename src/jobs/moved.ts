@@ -1,10 +1,10 @@
-// What the sweep tells of each job that it moved, so that the bell can ring for it.
+// What the sweep tells of each job that it moved, or that time alone made due, so that the bell can ring for it.
 
-/** A job that the sweep moved, for the bell: a pending one is due in `due_in_ms`, a failed one has ended. */
+/** For the bell: moved to pending, due in `due_in_ms`; moved to failed, so ended; or `due`, pending as it was before. */
 export type Moved = {
   namespace: string
   id: string
   service: string
-  state: 'pending' | 'failed'
+  state: 'pending' | 'failed' | 'due'
   due_in_ms: number
 }

@@ -26,9 +26,9 @@ export interface SweepOptions {
 }
 
 /**
- * Looks what is overdue, runs those duties until nothing is left of them, and yields the jobs that each statement moved,
- * as soon as it has. Where nothing is overdue the look is its only statement. Returns in how many milliseconds there is
- * something to do again; null where nothing is known. Rules over all namespaces.
+ * Looks what is overdue, runs those duties until nothing is left of them, and yields the jobs that each statement moved
+ * or found due, as soon as it has. Where nothing is overdue the look is its only statement. Returns in how many
+ * milliseconds there is something to do again; null where nothing is known. Rules over all namespaces.
  */
 export async function* sweep(
   sql: Sql,

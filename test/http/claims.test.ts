@@ -1,4 +1,4 @@
-// Polls that go before their answer, claims that are asked for again, and what starts the sweep.
+// Polls that go before their answer, claims that are asked for again, what starts the sweep, and what it tells of.
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { inProcessBell } from '../../src/bell/in-process.ts'
 import { SqlError, type Row, type SqlParam } from '../../src/db/sql.ts'
@@ -176,6 +176,35 @@ describe('a job whose runner died is tried again', () => {
     expect((await pollOnce(plane, { capacity: 0, reports })).reports).toMatchObject([{ error: { code: 'lease_lost' } }])
     expect(await jobOf(plane, call.id)).toMatchObject({ state: 'running', attempt: 2 })
   })
+})
+
+test('a delayed job that becomes due is rung for, and is not one that the sweep moved', async () => {
+  const plane = await setup()
+  const { bell, metrics } = plane.app.plane
+  await plane.sql('delete from callplane.jobs') // what the tests before have left running would be swept too
+  const [delayed, stalled] = [await aCall({ delayMs: 60_000 }), await aCall({ service: 'other' })]
+  await create(plane, [delayed, stalled])
+  await plane.sql(
+    `update callplane.jobs set created_at = now() - interval '1 minute', run_at = now() - interval '0.1 seconds'
+    where namespace = $1 and id = $2::uuid`,
+    [plane.namespace, delayed.id],
+  )
+  const interest = { namespace: plane.namespace, claimId: crypto.randomUUID(), services: ['greeter'], kind: '' }
+  const waiter = await bell.join(interest)
+  await maintain(plane.app.plane)
+  expect(await waiter.woken(1_000)).toMatchObject({ why: 'rung' })
+  waiter.leave()
+  expect(plane.logged).toEqual([])
+  expect(metrics.text()).not.toContain('callplane_jobs_swept_total{')
+
+  expect((await pollOnce(plane, { service: 'other' })).jobs).toHaveLength(1)
+  await plane.sql(
+    `update callplane.jobs set lease_expires_at = now() - interval '1 second' where namespace = $1 and state = 'running'`,
+    [plane.namespace],
+  )
+  await maintain(plane.app.plane)
+  expect(plane.logged).toMatchObject([{ event: 'swept', namespace: plane.namespace, retried: 1, failed: 0 }])
+  expect(metrics.text()).toContain('callplane_jobs_swept_total{to="pending"} 1\n')
 })
 
 test('that a runner is at work is written with its work, and once in a while', async () => {

@@ -164,7 +164,7 @@ export const justDue: Statement = {
     const rows = due
       .toSorted((a, b) => a.run_at - b.run_at)
       .slice(0, integer(run, 1))
-      .map(({ namespace, id, service, state }): Row => ({ namespace, id, service, state, due_in_ms: 0 }))
+      .map(({ namespace, id, service }): Row => ({ namespace, id, service, state: 'due', due_in_ms: 0 }))
     return () => rows
   },
 }
