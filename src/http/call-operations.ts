@@ -1,6 +1,5 @@
 // /v1/calls for those who operate: list calls, run them anew.
 import { Hono } from 'hono'
-import { dueOf } from '../bell/bell.ts'
 import { beginRedrive, findRedrivable, type RedriveCursor } from '../jobs/find-redrivable.ts'
 import type { Reach } from '../jobs/find.ts'
 import { listJobs, type ListedJob } from '../jobs/list.ts'
@@ -13,7 +12,7 @@ import { either, msgpack } from './answer.ts'
 import { authorize, reachOf } from './auth.ts'
 import { readMsgpack } from './body.ts'
 import { instant, lineOf } from './call-status.ts'
-import { distinct } from './calls.ts'
+import { distinct, tellOfCreated } from './calls.ts'
 import type { HttpEnv, Plane } from './context.ts'
 
 const DEFAULT_LIMIT = 50
@@ -67,16 +66,12 @@ async function redriveStep(
   return { calls: await redrive(plane, reach, ids), next }
 }
 
-/** Makes the jobs and rings for them: for repeats too, since the first may have died between its commit and its ring. */
+/** Makes the heirs and tells of them. */
 async function redrive(plane: Plane, reach: Reach, ids: readonly string[]): Promise<Redriven[]> {
   if (ids.length === 0) return []
   const all = await redriveJobs(plane.sql, reach, ids)
-  const heirs = all.filter((one) => 'redrivenAs' in one)
-  plane.metrics.count('callplane_calls_created_total', {}, heirs.filter((one) => one.isNew).length)
-  const due = dueOf(heirs.map(({ service }) => ({ service, inMs: 0 })))
-  await plane.bell.ring({ namespace: reach.namespace, due })
-  const deadlines = heirs.flatMap(({ deadlineInMs }) => (deadlineInMs === null ? [] : [deadlineInMs]))
-  if (deadlines.length > 0) await plane.bell.alarm(Math.min(...deadlines))
+  const heirs = all.flatMap((one) => ('redrivenAs' in one ? [{ ...one, inMs: 0 }] : []))
+  await tellOfCreated(plane, reach.namespace, heirs)
   return all
 }
 

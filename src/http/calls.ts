@@ -88,16 +88,34 @@ export function callRoutes(plane: Plane): Hono<HttpEnv> {
   return app
 }
 
-/** Makes the jobs and rings for them: for repeats too, since the first may have died between its commit and its ring. */
+/** Makes the jobs and tells of them. */
 export async function createJobs(plane: Plane, namespace: string, calls: readonly CallRequest[]): Promise<Enqueued[]> {
   const enqueued = await plane.transitions.enqueue(namespace, calls)
-  const isJob = (index: number) => enqueued[index] !== undefined && !('error' in enqueued[index])
-  const due = calls.filter((_, index) => isJob(index))
-  plane.metrics.count('callplane_calls_created_total', {}, enqueued.filter((one) => 'isNew' in one && one.isNew).length)
-  await plane.bell.ring({ namespace, due: dueOf(due.map(({ service, delayMs = 0 }) => ({ service, inMs: delayMs }))) })
-  const deadlines = enqueued.flatMap((one) => ('isNew' in one && one.deadlineInMs !== null ? [one.deadlineInMs] : []))
-  if (deadlines.length > 0) await plane.bell.alarm(Math.min(...deadlines))
+  const created = calls.flatMap(({ service, delayMs = 0 }, index) => {
+    const one = enqueued[index]
+    return one === undefined || 'error' in one ? [] : [{ ...one, service, inMs: delayMs }]
+  })
+  await tellOfCreated(plane, namespace, created)
   return enqueued
+}
+
+/** A job that was asked for, made now or before. Its deadline is known where it is new. */
+interface Created {
+  service: string
+  inMs: number
+  isNew: boolean
+  deadlineInMs: number | null
+}
+
+/**
+ * After the commit: counts what is new, rings for all, and sets the alarm for the first deadline. It rings for repeats
+ * too, since the first request may have died between its commit and its ring.
+ */
+export async function tellOfCreated(plane: Plane, namespace: string, created: readonly Created[]): Promise<void> {
+  plane.metrics.count('callplane_calls_created_total', {}, created.filter((one) => one.isNew).length)
+  await plane.bell.ring({ namespace, due: dueOf(created) })
+  const deadlines = created.flatMap(({ deadlineInMs }) => (deadlineInMs === null ? [] : [deadlineInMs]))
+  if (deadlines.length > 0) await plane.bell.alarm(Math.min(...deadlines))
 }
 
 function acceptance(one: Enqueued) {

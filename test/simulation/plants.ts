@@ -20,10 +20,7 @@ export const SOURCE_PLANTS: Record<string, SourcePlant> = {
         `await plane.bell.ring({ namespace, due: dueOf(calls.map(({ service, delayMs = 0 }) => ({ service, inMs: delayMs }))) })
   const enqueued = await plane.transitions.enqueue(`,
       ],
-      [
-        'await plane.bell.ring({ namespace, due: dueOf(due.map(({ service, delayMs = 0 })',
-        'void ({ due: dueOf(due.map(({ service, delayMs = 0 })',
-      ],
+      ['await plane.bell.ring({ namespace, due: dueOf(created) })', '// rung for before'],
     ],
   },
   'look-before-joining': {
@@ -66,12 +63,7 @@ export const SOURCE_PLANTS: Record<string, SourcePlant> = {
   'repeats-are-not-rung-for': {
     what: 'a create rings for new jobs alone: where its answer was lost, nobody does',
     file: 'src/http/calls.ts',
-    edits: [
-      [
-        "const isJob = (index: number) => enqueued[index] !== undefined && !('error' in enqueued[index])",
-        "const isJob = (index: number) => enqueued[index] !== undefined && 'isNew' in enqueued[index] && enqueued[index].isNew",
-      ],
-    ],
+    edits: [["one === undefined || 'error' in one ?", "one === undefined || 'error' in one || !one.isNew ?"]],
   },
   'give-back-without-evidence': {
     what: 'the plane gives back jobs whose answer it sends all the same',
