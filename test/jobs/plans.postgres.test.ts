@@ -7,10 +7,13 @@ import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
+import { expireJobs } from '../../src/jobs/expire.ts'
 import { failJobs } from '../../src/jobs/fail.ts'
 import { findOutcomes } from '../../src/jobs/find.ts'
 import { giveBackJobs } from '../../src/jobs/give-back.ts'
 import { heartbeatJobs } from '../../src/jobs/heartbeat.ts'
+import { redeliverJobs } from '../../src/jobs/redeliver.ts'
+import { retryStalledJobs } from '../../src/jobs/stall.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import type { ClaimedJob } from '../../src/protocol/runners.ts'
 import { freshDatabase } from '../support/fresh-database.ts'
@@ -18,6 +21,8 @@ import { freshDatabase } from '../support/fresh-database.ts'
 const JOBS = 3_000
 const REACH = { namespace: 'plans', services: null }
 const RUNNER = { namespace: 'plans', id: crypto.randomUUID() }
+/** The claim whose answer was lost: it holds one job. */
+const LOST = crypto.randomUUID()
 let database: PgDatabase
 let held: ClaimedJob[]
 
@@ -26,9 +31,9 @@ const aCall = () => {
 }
 const enqueue = (count: number) =>
   enqueueJobs(database.sql, 'plans', Array.from({ length: count }, aCall), { retentionMs: 7 * 86_400_000 })
-const claim = async (capacity: number) => {
+const claim = async (capacity: number, claimId: string = crypto.randomUUID()) => {
   const services = [{ name: 's', functions: ['f'], capacity }]
-  return (await claimJobs(database.sql, RUNNER, { claimId: crypto.randomUUID(), services, maxBytes: 1e6 })).jobs
+  return (await claimJobs(database.sql, RUNNER, { claimId, services, maxBytes: 1e6 })).jobs
 }
 
 beforeAll(async () => {
@@ -39,6 +44,7 @@ beforeAll(async () => {
   }
   for (let made = 0; made < JOBS; made += 1_000) await enqueue(1_000)
   held = await claim(1_000)
+  await claim(1, LOST)
 }, 60_000)
 afterAll(() => database.close())
 
@@ -58,6 +64,15 @@ function takeHeld(): ClaimedJob {
   return job
 }
 
+/** One job that is held has been due for its end since a second ago; who sweeps must find it. */
+async function sweepOne(end: 'lease_expires_at' | 'deadline_at', sweep: () => Promise<unknown[]>): Promise<void> {
+  await database.sql(
+    `update callplane.jobs set ${end} = now() - interval '1 second' where namespace = 'plans' and id = $1::uuid`,
+    [takeHeld().id],
+  )
+  expect(await sweep()).toHaveLength(1)
+}
+
 const TRANSITIONS: Record<string, () => Promise<unknown>> = {
   enqueue: () => enqueue(1),
   complete: () => completeJobs(database.sql, 'plans', [{ ...takeHeld(), result: new Uint8Array([1]) }]),
@@ -67,6 +82,11 @@ const TRANSITIONS: Record<string, () => Promise<unknown>> = {
   cancel: () => cancelJobs(database.sql, REACH, [takeHeld().id], 'no'),
   find: () => findOutcomes(database.sql, REACH, [takeHeld().id], { maxBytes: 1e6 }),
   claim: () => claim(1),
+  redeliver: async () => {
+    expect(await redeliverJobs(database.sql, RUNNER, { claimId: LOST, services: ['s'] })).toHaveLength(1)
+  },
+  stall: () => sweepOne('lease_expires_at', () => retryStalledJobs(database.sql, { limit: 500 })),
+  expire: () => sweepOne('deadline_at', () => expireJobs(database.sql, { limit: 500 })),
 }
 
 test.each(Object.entries(TRANSITIONS))('%s', async (_, run) => {
