@@ -22,13 +22,14 @@ export async function expireJobs(sql: Sql, { limit }: { limit: number }): Promis
       from overdue o
       where j.namespace = o.namespace and j.id = o.id and j.state = o.state
         and j.lease_token is not distinct from o.lease_token
-      returning j.namespace, j.id, j.service, j.state, 0::int8 as due_in_ms
+      returning j.namespace, j.id, j.service, j.state, 0::int8 as due_in_ms,
+        o.fence, o.attempt, o.lease_token, o.runner_id, o.started_at, o.message
     ), kept as (
       insert into callplane.attempts
         (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, message)
-      select o.namespace, o.id, o.fence, o.attempt, o.lease_token, o.runner_id, o.started_at, 'expired', o.message
-      from overdue o join ended e on e.namespace = o.namespace and e.id = o.id
-      where o.lease_token is not null
+      select namespace, id, fence, attempt, lease_token, runner_id, started_at, 'expired', message
+      from ended
+      where lease_token is not null
     )
     select namespace, id, service, state, due_in_ms from ended`,
     [limit],

@@ -1,6 +1,7 @@
 // Jobs are kept for a stated time after their end; then they go, with their attempts.
 import type { Sql } from '../db/sql.ts'
 
+// An end never changes, so that what was old when it was locked is old when it is deleted: the delete asks for the key alone.
 /** Deletes jobs that ended longer ago than `retentionMs`, the oldest first, at most `limit` at once. How many. */
 export async function forgetJobs(
   sql: Sql,
@@ -17,7 +18,6 @@ export async function forgetJobs(
     ), forgotten as (
       delete from callplane.jobs j using old o
       where j.namespace = o.namespace and j.id = o.id
-        and j.finished_at <= now() - $1::int8 * interval '1 millisecond'
       returning j.namespace, j.id
     ), attempts as (
       delete from callplane.attempts a using forgotten f

@@ -53,13 +53,12 @@ export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): 
       from in_places o
       where j.namespace = o.namespace and j.id = o.id and j.state || '' = 'running' and j.lease_token = o.lease_token
         and j.lease_expires_at <= now()
-      returning j.namespace, j.id, j.service, j.state,
-        (extract(epoch from j.run_at - now()) * 1000)::int8 as due_in_ms
+      returning j.namespace, j.id, j.service, j.state, o.fence, o.attempt, o.lease_token, o.runner_id, o.started_at,
+        o.outcome, o.message, (extract(epoch from j.run_at - now()) * 1000)::int8 as due_in_ms
     ), kept as (
       insert into callplane.attempts
         (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, message)
-      select o.namespace, o.id, o.fence, o.attempt, o.lease_token, o.runner_id, o.started_at, o.outcome, o.message
-      from overdue o join ended e on e.namespace = o.namespace and e.id = o.id
+      select namespace, id, fence, attempt, lease_token, runner_id, started_at, outcome, message from ended
     )
     select namespace, id, service, state, due_in_ms from ended`,
     [limit, PLACES, APART_MS],

@@ -1,4 +1,4 @@
-// In a table that the planner knows nothing of, every transition of one job reads a few rows, and not all of them.
+// Every transition of one job reads a few rows, and not all of them, by a plan that was made while the table was empty.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { migrate } from '../../src/db/migrate.ts'
 import { readSchema } from '../../src/db/migrations.node.ts'
@@ -15,6 +15,7 @@ import { heartbeatJobs } from '../../src/jobs/heartbeat.ts'
 import { redeliverJobs } from '../../src/jobs/redeliver.ts'
 import { retryStalledJobs } from '../../src/jobs/stall.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
+import type { LeaseRef } from '../../src/jobs/lease.ts'
 import type { ClaimedJob } from '../../src/protocol/runners.ts'
 import { freshDatabase } from '../support/fresh-database.ts'
 
@@ -25,6 +26,7 @@ const RUNNER = { namespace: 'plans', id: crypto.randomUUID() }
 const LOST = crypto.randomUUID()
 let database: PgDatabase
 let held: ClaimedJob[]
+let isEmpty = true
 
 const aCall = () => {
   return { id: newCallId(), service: 's', function: 'f', args: new Uint8Array([1]), argsDigest: new Uint8Array(32) }
@@ -42,6 +44,9 @@ beforeAll(async () => {
   for (const table of ['jobs', 'attempts']) {
     await database.sql(`alter table callplane.${table} set (autovacuum_enabled = false)`)
   }
+  // Each plan is made now, and kept by the connection.
+  for (const run of Object.values(TRANSITIONS)) await run()
+  isEmpty = false
   for (let made = 0; made < JOBS; made += 1_000) await enqueue(1_000)
   held = await claim(1_000)
   await claim(1, LOST)
@@ -58,7 +63,8 @@ async function rowsRead(): Promise<number> {
   return row?.read ?? 0
 }
 
-function takeHeld(): ClaimedJob {
+function takeHeld(): LeaseRef {
+  if (isEmpty) return { id: newCallId(), token: crypto.randomUUID() }
   const job = held.pop()
   if (job === undefined) throw new Error('no job is left to try it on')
   return job
@@ -70,11 +76,11 @@ async function sweepOne(end: 'lease_expires_at' | 'deadline_at', sweep: () => Pr
     `update callplane.jobs set ${end} = now() - interval '1 second' where namespace = 'plans' and id = $1::uuid`,
     [takeHeld().id],
   )
-  expect(await sweep()).toHaveLength(1)
+  expect(await sweep()).toHaveLength(isEmpty ? 0 : 1)
 }
 
 const TRANSITIONS: Record<string, () => Promise<unknown>> = {
-  enqueue: () => enqueue(1),
+  enqueue: () => enqueue(isEmpty ? 0 : 1),
   complete: () => completeJobs(database.sql, 'plans', [{ ...takeHeld(), result: new Uint8Array([1]) }]),
   fail: () => failJobs(database.sql, 'plans', [{ ...takeHeld(), error: new Uint8Array([1]), isRetryable: false }]),
   heartbeat: () => heartbeatJobs(database.sql, 'plans', [takeHeld()]),
@@ -83,14 +89,13 @@ const TRANSITIONS: Record<string, () => Promise<unknown>> = {
   find: () => findOutcomes(database.sql, REACH, [takeHeld().id], { maxBytes: 1e6 }),
   claim: () => claim(1),
   redeliver: async () => {
-    expect(await redeliverJobs(database.sql, RUNNER, { claimId: LOST, services: ['s'] })).toHaveLength(1)
+    expect(await redeliverJobs(database.sql, RUNNER, { claimId: LOST, services: ['s'] })).toHaveLength(isEmpty ? 0 : 1)
   },
   stall: () => sweepOne('lease_expires_at', () => retryStalledJobs(database.sql, { limit: 500 })),
   expire: () => sweepOne('deadline_at', () => expireJobs(database.sql, { limit: 500 })),
 }
 
 test.each(Object.entries(TRANSITIONS))('%s', async (_, run) => {
-  await run() // what a first run reads of the catalogue is not counted, but what it plans stays
   const before = await rowsRead()
   await run()
   expect((await rowsRead()) - before).toBeLessThan(100)
