@@ -1,9 +1,11 @@
 // Postgres over its own protocol, through pg's pool: for Node, and for a Worker through Hyperdrive.
 import { Client, DatabaseError, Pool, type ClientConfig, type PoolClient, type QueryArrayConfig } from 'pg'
+import { arrayTypes, encodeBinaryArray, type ElementType } from './pg-arrays.ts'
 import {
   CLOSED,
   decodeRows,
   encodeParam,
+  isList,
   isOutcomeUnknown,
   keepText,
   NO_CONNECTION,
@@ -81,7 +83,9 @@ export function pgSql(options: PgOptions): PgDatabase {
       if (pool.waitingCount >= maxWaiting) {
         throw new SqlError(`${maxWaiting} statements wait for a connection already`, TOO_MANY)
       }
-      const { fields, rows } = await run(pool, text, params.map(encodeForPg), names)
+      const types = names.arrayTypesOf(text)
+      const values = params.map((param, index) => encodeForPg(param, types.get(index + 1)))
+      const { fields, rows } = await run(pool, text, values, names)
       return decodeRows<R>(fields, rows)
     },
     connect: () => openClient(address),
@@ -89,9 +93,10 @@ export function pgSql(options: PgOptions): PgDatabase {
   }
 }
 
-// Bytes go as they are: pg sends a Uint8Array in binary form, which is half of its hex.
-function encodeForPg(param: SqlParam): string | Uint8Array | null {
-  return param instanceof Uint8Array ? param : encodeParam(param)
+// pg sends a Uint8Array in binary form, which is half of its text.
+function encodeForPg(param: SqlParam, elements: ElementType | undefined): string | Uint8Array | null {
+  if (param instanceof Uint8Array) return param
+  return elements !== undefined && isList(param) ? encodeBinaryArray(param, elements) : encodeParam(param)
 }
 
 async function checkOut(pool: Pool): Promise<PoolClient> {
@@ -172,7 +177,17 @@ const MAX_NAMES = 1_000
 class StatementNames {
   readonly #textOf = new Map<string, string>()
   readonly #nameOf = new Map<string, string>()
+  readonly #arrayTypesOf = new Map<string, ReadonlyMap<number, ElementType>>()
   #isAllowed = true
+
+  /** As in pg-arrays.ts. */
+  arrayTypesOf(text: string): ReadonlyMap<number, ElementType> {
+    const known = this.#arrayTypesOf.get(text)
+    if (known !== undefined) return known
+    const types = arrayTypes(text)
+    if (this.#arrayTypesOf.size < MAX_NAMES) this.#arrayTypesOf.set(text, types)
+    return types
+  }
 
   of(text: string): string | undefined {
     if (!this.#isAllowed) return undefined

@@ -111,7 +111,7 @@ export function encodeParam(param: SqlParam): string | null {
 }
 
 // Array.isArray alone does not narrow a readonly array out of a union.
-function isList(param: SqlParam): param is readonly SqlScalar[] {
+export function isList(param: SqlParam): param is readonly SqlScalar[] {
   return Array.isArray(param)
 }
 
