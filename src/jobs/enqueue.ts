@@ -1,5 +1,5 @@
 // A call becomes a job: nothing → pending. Sent twice, it is the same row.
-import type { Sql } from '../db/sql.ts'
+import type { Sql, SqlScalar } from '../db/sql.ts'
 import { callIdTimeMs } from '../protocol/call-id.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import type { CallRequest } from '../protocol/calls.ts'
@@ -25,23 +25,39 @@ export async function enqueueJobs(
   calls: readonly CallRequest[],
   { retentionMs }: { retentionMs: number },
 ): Promise<Enqueued[]> {
+  // Many calls of few functions: what they have in common is said and looked up once.
+  const places = new Map<string, number>()
+  const named: CallRequest[] = []
+  const placeOf = (call: CallRequest): number => {
+    const name = `${call.service}.${call.function}`
+    const known = places.get(name)
+    if (known !== undefined) return known
+    places.set(name, named.push(call))
+    return named.length
+  }
+  const columnOfPlaces = calls.map(placeOf)
   const rows = await sql<{ id: string; deadline_in_ms: number | null }>(
     /* sql */ `
+    with named as materialized (
+      select n.place, n.service, n.function, f.policy -> 'retry' as retry,
+        coalesce((f.policy -> 'retry' ->> 'attempts')::int8, $16::int8) as attempts,
+        coalesce((f.policy ->> 'priority')::int8, 0) as priority,
+        coalesce((f.policy ->> 'leaseMs')::int8, $17::int8) as lease_ms,
+        (f.policy ->> 'timeoutMs')::int8 as timeout_ms, (f.policy ->> 'deadlineMs')::int8 as deadline_ms
+      from unnest($4::text[], $5::text[]) with ordinality as n (service, function, place)
+      left join callplane.functions f on f.namespace = $1 and f.service = n.service and f.name = n.function
+    )
     insert into callplane.jobs (namespace, id, service, function, args, args_digest, parent_id, origin_id, priority,
       run_at, deadline_at, max_attempts, retry, timeout_ms, lease_ms)
-    select $1, s.id, s.service, s.function, s.args, s.args_digest, s.parent_id, s.id,
-      coalesce(s.priority, (f.policy ->> 'priority')::int8, 0),
+    select $1, s.id, f.service, f.function, s.args, s.args_digest, s.parent_id, s.id, coalesce(s.priority, f.priority),
       now() + coalesce(s.delay_ms, 0) * interval '1 millisecond',
-      now() + coalesce(s.deadline_ms, (f.policy ->> 'deadlineMs')::int8) * interval '1 millisecond',
-      coalesce((coalesce(s.retry::jsonb, f.policy -> 'retry') ->> 'attempts')::int8, $16::int8),
-      coalesce(s.retry::jsonb, f.policy -> 'retry'),
-      coalesce(s.timeout_ms, (f.policy ->> 'timeoutMs')::int8),
-      coalesce((f.policy ->> 'leaseMs')::int8, $17::int8)
-    from unnest($2::uuid[], $3::int8[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::uuid[], $9::int8[],
-      $10::int8[], $11::int8[], $12::int8[], $15::text[])
-      as s (id, made_at_ms, service, function, args, args_digest, parent_id, delay_ms, priority, timeout_ms,
-        deadline_ms, retry)
-    left join callplane.functions f on f.namespace = $1 and f.service = s.service and f.name = s.function
+      now() + coalesce(s.deadline_ms, f.deadline_ms) * interval '1 millisecond',
+      case when s.retry is null then f.attempts else (s.retry::jsonb ->> 'attempts')::int8 end,
+      coalesce(s.retry::jsonb, f.retry), coalesce(s.timeout_ms, f.timeout_ms), f.lease_ms
+    from unnest($2::uuid[], $3::int8[], $18::int8[], $6::bytea[], $7::bytea[], $8::uuid[], $9::int8[], $10::int8[],
+      $11::int8[], $12::int8[], $15::text[])
+      as s (id, made_at_ms, place, args, args_digest, parent_id, delay_ms, priority, timeout_ms, deadline_ms, retry)
+    join named f on f.place = s.place
     where s.made_at_ms between (extract(epoch from now()) * 1000)::int8 - $13::int8
       and (extract(epoch from now()) * 1000)::int8 + $14::int8
     order by s.id
@@ -51,20 +67,21 @@ export async function enqueueJobs(
       namespace,
       calls.map((call) => call.id),
       calls.map((call) => callIdTimeMs(call.id)),
-      calls.map((call) => call.service),
-      calls.map((call) => call.function),
+      named.map((call) => call.service),
+      named.map((call) => call.function),
       calls.map((call) => call.args),
       calls.map((call) => call.argsDigest),
-      calls.map((call) => call.parent ?? null),
-      calls.map((call) => call.delayMs ?? null),
-      calls.map((call) => call.priority ?? null),
-      calls.map((call) => call.timeoutMs ?? null),
-      calls.map((call) => call.deadlineMs ?? null),
+      rarely(calls.map((call) => call.parent)),
+      rarely(calls.map((call) => call.delayMs)),
+      rarely(calls.map((call) => call.priority)),
+      rarely(calls.map((call) => call.timeoutMs)),
+      rarely(calls.map((call) => call.deadlineMs)),
       Math.floor(retentionMs / 2),
       MAX_AHEAD_MS,
-      calls.map((call) => retryColumn(call.retry)),
+      rarely(calls.map((call) => retryColumn(call.retry))),
       DEFAULT_ATTEMPTS,
       DEFAULT_LEASE_MS,
+      columnOfPlaces,
     ],
   )
   const known = new Map(
@@ -77,6 +94,11 @@ export async function enqueueJobs(
   }
   const undecided = new CallplaneError('database_unavailable', 'the database could not tell whether the call exists')
   return calls.map(({ id }) => known.get(id) ?? { id, error: undecided })
+}
+
+/** A column that most calls leave out: unnest pads a shorter one with nulls, so that an empty one says as much. */
+function rarely<T extends SqlScalar>(column: readonly (T | null | undefined)[]): (T | null)[] {
+  return column.some((value) => value !== null && value !== undefined) ? column.map((value) => value ?? null) : []
 }
 
 type FoundRow = { id: string; is_known: boolean; is_same: boolean; is_in_time: boolean }

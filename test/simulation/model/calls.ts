@@ -22,19 +22,21 @@ interface SentCall {
 function sentCalls(run: Run): SentCall[] {
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as in list
   const column = <T>(place: number, index: number): T => list<T>(run, place)[index] as T // columns of one length
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as in list
+  const padded = <T>(place: number, index: number): T | null => list<T | null>(run, place)[index] ?? null
   return list<string>(run, 2).map((id, index) => ({
     id,
     madeAtMs: column<number>(3, index),
-    service: column<string>(4, index),
-    function: column<string>(5, index),
+    service: column<string>(4, column<number>(18, index) - 1),
+    function: column<string>(5, column<number>(18, index) - 1),
     args: column<Uint8Array>(6, index),
     digest: column<Uint8Array>(7, index),
-    parent: column<string | null>(8, index),
-    delayMs: column<number | null>(9, index),
-    priority: column<number | null>(10, index),
-    timeoutMs: column<number | null>(11, index),
-    deadlineMs: column<number | null>(12, index),
-    retry: column<string | null>(15, index),
+    parent: padded<string>(8, index),
+    delayMs: padded<number>(9, index),
+    priority: padded<number>(10, index),
+    timeoutMs: padded<number>(11, index),
+    deadlineMs: padded<number>(12, index),
+    retry: padded<string>(15, index),
   }))
 }
 
