@@ -7,7 +7,7 @@ import { findJob, unknownCall } from '../jobs/find.ts'
 import type { CallFrame, CallRequest } from '../protocol/calls.ts'
 import { cancelCallsRequest, createCallsRequest, waitCallsRequest } from '../protocol/calls.ts'
 import { CallplaneError, toWireError } from '../protocol/errors.ts'
-import { encodeFrame } from '../protocol/frames.ts'
+import { encodeFrames } from '../protocol/frames.ts'
 import { MAX_WAIT_MS } from '../protocol/limits.ts'
 import { uuid } from '../protocol/shape.ts'
 import { msgpack, readsMsgpack } from './answer.ts'
@@ -136,17 +136,10 @@ function endedFrame({ id, outcome }: Ended): CallFrame {
 const FRAMES_TYPE = 'application/vnd.callplane.frames'
 
 function frames(c: Context<HttpEnv>, all: readonly CallFrame[]): Response {
-  const parts = all.map(encodeFrame)
-  const body = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let offset = 0
-  for (const part of parts) {
-    body.set(part, offset)
-    offset += part.length
-  }
-  return c.body(body, 200, { 'content-type': FRAMES_TYPE })
+  return c.body(encodeFrames(all), 200, { 'content-type': FRAMES_TYPE })
 }
 
-/** The first frames at once, then each outcome as it comes. One call alone is answered whole: nothing to stream. */
+/** The first frames at once, then outcomes as they come. One call alone is answered whole: nothing to stream. */
 async function outcomeFrames(
   plane: Plane,
   c: Context<HttpEnv>,
@@ -160,7 +153,7 @@ async function outcomeFrames(
   if (ids.length <= 1) {
     try {
       const rest: CallFrame[] = []
-      for await (const one of ended) rest.push(endedFrame(one))
+      for await (const some of ended) rest.push(...some.map(endedFrame))
       return frames(c, [...first, ...rest, { isComplete: rest.length === ids.length }])
     } finally {
       waiter.leave()
@@ -173,13 +166,15 @@ async function outcomeFrames(
   writer.closed.catch(() => given.abort())
   const drive = async () => {
     try {
-      for (const frame of first) await writer.write(encodeFrame(frame))
+      // What is there at once is one chunk: each costs a system call here, and a wake-up there.
+      await writer.write(encodeFrames(first))
       let left = ids.length
-      for await (const one of ended) {
-        left--
-        await writer.write(encodeFrame(endedFrame(one)))
+      for await (const some of ended) {
+        left -= some.length
+        const last = left === 0 ? [{ isComplete: true }] : []
+        await writer.write(encodeFrames([...some.map(endedFrame), ...last]))
       }
-      await writer.write(encodeFrame({ isComplete: left === 0 }))
+      if (left > 0) await writer.write(encodeFrames([{ isComplete: false }]))
       await writer.close()
     } catch (error) {
       // The head is long sent: a stream without its last frame tells the client to wait anew.

@@ -37,7 +37,8 @@ export function jsonDoorRoutes(plane: Plane): Hono<HttpEnv> {
       const [created] = await createJobs(plane, namespace, [call])
       if (created !== undefined && 'error' in created) throw created.error
       const wait = { waiter, waitMs: MAX_WAIT_MS, signal: c.req.raw.signal, isNew: true }
-      for await (const { outcome } of outcomes(plane, reachOf(principal, 'call'), [id], wait)) {
+      for await (const [ended] of outcomes(plane, reachOf(principal, 'call'), [id], wait)) {
+        const outcome = ended?.outcome ?? null
         if (outcome === null) throw unknownCall(id)
         const { status, body } = outcomeAsJson(outcome)
         return c.json(body as object, status, { 'callplane-call-id': id }) // any JSON value is a body

@@ -18,15 +18,16 @@ const LOOKS_APART_MS = 500
 const FIRST_LOOK_MS = 50
 
 /**
- * Yields each of the calls as it ends, until all have, the time is over or the signal aborts. The waiter must have been
- * joined before the calls were made or looked at. `isNew`: they were made just now, so that the first look can wait.
+ * Yields the calls as they end, those together that end together, until all have, the time is over or the signal aborts.
+ * The waiter must have been joined before the calls were made or looked at. `isNew`: they were made just now, so that the
+ * first look can wait.
  */
 export async function* outcomes(
   plane: Plane,
   reach: Reach,
   ids: readonly string[],
   { waiter, waitMs, signal, isNew }: { waiter: Waiter; waitMs: number; signal: AbortSignal; isNew: boolean },
-): AsyncGenerator<Ended> {
+): AsyncGenerator<Ended[]> {
   const open = new Set(ids)
   const untilMs = performance.now() + waitMs
   let lookInMs = isNew ? 2 * FIRST_LOOK_MS : FIRST_LOOK_MS
@@ -41,12 +42,12 @@ export async function* outcomes(
     if (mustLook || performance.now() >= lookAtMs) {
       lookedAtMs = performance.now()
       const { found, isCut } = await findOutcomes(plane.sql, reach, [...open], { maxBytes: MAX_CLAIM_BYTES })
-      for (const id of open) {
+      const ended = [...open].flatMap((id): Ended[] => {
         const outcome = found.get(id)
-        if (outcome === null) continue
-        open.delete(id)
-        yield { id, outcome: outcome ?? null }
-      }
+        return outcome === null ? [] : [{ id, outcome: outcome ?? null }]
+      })
+      for (const { id } of ended) open.delete(id)
+      if (ended.length > 0) yield ended
       if (open.size === 0) return
       if (isCut) continue
       lookAtMs = nextLookAtMs()
@@ -64,9 +65,8 @@ export async function* outcomes(
     // Calls that end one by one are looked for together: each look is a statement, and a Worker has fifty.
     const pauseMs = wake.ended.length === 0 && open.size > 1 ? lookedAtMs + LOOKS_APART_MS - performance.now() : 0
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs))
-    for (const { id, outcome } of wake.ended) {
-      if (outcome === null) mustLook = true
-      else if (open.delete(id)) yield { id, outcome }
-    }
+    mustLook ||= wake.ended.some(({ outcome }) => outcome === null)
+    const told = wake.ended.filter(({ id, outcome }) => outcome !== null && open.delete(id))
+    if (told.length > 0) yield told
   }
 }

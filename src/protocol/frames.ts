@@ -5,12 +5,17 @@ import { decodeBody, encodeBody } from './wire.ts'
 const HEADER_BYTES = 4
 const FIRST_BYTES = 4_096
 
-export function encodeFrame(value: unknown): Uint8Array<ArrayBuffer> {
-  const body = encodeBody(value)
-  const frame = new Uint8Array(HEADER_BYTES + body.length)
-  new DataView(frame.buffer).setUint32(0, body.length)
-  frame.set(body, HEADER_BYTES)
-  return frame
+export function encodeFrames(values: readonly unknown[]): Uint8Array<ArrayBuffer> {
+  const bodies = values.map(encodeBody)
+  const frames = new Uint8Array(bodies.reduce((size, body) => size + HEADER_BYTES + body.length, 0))
+  const view = new DataView(frames.buffer)
+  let offset = 0
+  for (const body of bodies) {
+    view.setUint32(offset, body.length)
+    frames.set(body, offset + HEADER_BYTES)
+    offset += HEADER_BYTES + body.length
+  }
+  return frames
 }
 
 /**

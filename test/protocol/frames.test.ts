@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CallplaneError } from '../../src/protocol/errors.ts'
-import { encodeFrame, readFrames } from '../../src/protocol/frames.ts'
+import { encodeFrames, readFrames } from '../../src/protocol/frames.ts'
 
 const LIMIT = { maxFrameBytes: 1_000_000 }
 
@@ -48,7 +48,7 @@ test('messages arrive in order however the chunks cut them', async () => {
   )
   const cases = fc.tuple(fc.array(message, { maxLength: 8 }), fc.array(fc.nat(), { maxLength: 20 }))
   const property = fc.asyncProperty(cases, async ([messages, places]) => {
-    const bytes = Buffer.concat(messages.map(encodeFrame))
+    const bytes = Buffer.from(encodeFrames(messages))
     expect(await read(streamOf(...cut(bytes, places)))).toEqual(messages)
   })
   await fc.assert(property, { numRuns: 3_000 })
@@ -57,13 +57,13 @@ test('messages arrive in order however the chunks cut them', async () => {
 test('messages arrive byte by byte, and those before are not changed by those after', async () => {
   const small = Array.from({ length: 100 }, (_, i) => new Uint8Array(100).fill(i))
   const messages = [...small, new Uint8Array(50_000).fill(200), 'end']
-  const bytes = Buffer.concat(messages.map(encodeFrame))
+  const bytes = Buffer.from(encodeFrames(messages))
   const chunks = Array.from({ length: bytes.length }, (_, i) => bytes.subarray(i, i + 1))
   expect(await read(streamOf(...chunks))).toEqual(messages)
 })
 
 test('a message is given out before the next has begun', async () => {
-  const { stream } = endless(encodeFrame('first'))
+  const { stream } = endless(encodeFrames(['first']))
   const frames = readFrames(stream, LIMIT)
   expect(await frames.next()).toEqual({ done: false, value: 'first' })
 })
@@ -79,13 +79,13 @@ test('a frame over the cap is refused before its bytes have come', async () => {
 })
 
 test('a frame of exactly the cap is accepted', async () => {
-  const frame = encodeFrame('123456789')
+  const frame = encodeFrames(['123456789'])
   expect(await read(streamOf(frame), { maxFrameBytes: frame.length - 4 })).toEqual(['123456789'])
   await expect(read(streamOf(frame), { maxFrameBytes: frame.length - 5 })).rejects.toThrow(invalid)
 })
 
 test.each([1, 3, 4, 5])('a stream that ends %i bytes into a frame is refused, after what was whole', async (bytes) => {
-  const frames = readFrames(streamOf(encodeFrame('whole'), encodeFrame('cut').slice(0, bytes)), LIMIT)
+  const frames = readFrames(streamOf(encodeFrames(['whole']), encodeFrames(['cut']).slice(0, bytes)), LIMIT)
   expect((await frames.next()).value).toBe('whole')
   await expect(frames.next()).rejects.toThrow(invalid)
 })
@@ -97,7 +97,7 @@ test('a frame that holds no msgpack is refused', async () => {
 
 describe('the stream', () => {
   test('is cancelled when the consumer stops early', async () => {
-    const { stream, wasCancelled } = endless(encodeFrame(1), encodeFrame(2))
+    const { stream, wasCancelled } = endless(encodeFrames([1]), encodeFrames([2]))
     for await (const message of readFrames(stream, LIMIT)) {
       expect(message).toBe(1)
       break
@@ -113,7 +113,7 @@ describe('the stream', () => {
 
   test('that hangs in its cancel does not hold the consumer', async () => {
     const stream = new ReadableStream<Uint8Array>({
-      start: (controller) => controller.enqueue(encodeFrame(1)),
+      start: (controller) => controller.enqueue(encodeFrames([1])),
       cancel: () => new Promise(() => {}),
     })
     for await (const message of readFrames(stream, LIMIT)) {
@@ -124,7 +124,7 @@ describe('the stream', () => {
 
   test('that fails in its cancel does not disturb the consumer', async () => {
     const stream = new ReadableStream<Uint8Array>({
-      start: (controller) => controller.enqueue(encodeFrame(1)),
+      start: (controller) => controller.enqueue(encodeFrames([1])),
       cancel: () => Promise.reject(new Error('nobody waits for this')),
     })
     for await (const message of readFrames(stream, LIMIT)) {

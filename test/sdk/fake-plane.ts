@@ -2,7 +2,7 @@
 import { afterEach, expect, onTestFinished, vi } from 'vitest'
 import { encodePayload } from '../../src/protocol/codec.ts'
 import { encodeThrown } from '../../src/protocol/error-value.ts'
-import { encodeFrame } from '../../src/protocol/frames.ts'
+import { encodeFrames } from '../../src/protocol/frames.ts'
 import type { CallFrame, CallRequest } from '../../src/protocol/calls.ts'
 import type { ErrorCode } from '../../src/protocol/errors.ts'
 import type { ClaimedJob, ClaimRequest, Heartbeat, RegisterRunner, Report } from '../../src/protocol/runners.ts'
@@ -90,7 +90,7 @@ export class Asked {
   }
 
   frame(...frames: CallFrame[]): void {
-    for (const frame of frames) this.#stream?.enqueue(encodeFrame(frame))
+    for (const frame of frames) this.#stream?.enqueue(encodeFrames([frame]))
   }
 
   /** The stream breaks off. */
