@@ -6,13 +6,13 @@ import { encodePayload } from '../../src/protocol/codec.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import { argsDigest } from '../../src/protocol/digest.ts'
 import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
-import { setup } from '../support/worker.ts'
+import { setup, sql } from '../support/worker.ts'
 
 const RUNNER = '22222222-2222-4222-8222-222222222222'
 const alarmObject = () => env.BELL.getByName(':alarm')
 
-/** A job of a runner that died at once, under a lease of a second. */
-async function stalled() {
+/** A job of a runner that died at once. */
+async function stalled({ leaseMs }: { leaseMs: number }) {
   const { options } = await setup()
   const post = async <T>(path: string, body: object): Promise<T> => {
     const headers = {
@@ -24,7 +24,7 @@ async function stalled() {
     const isFrames = response.headers.get('content-type') !== 'application/msgpack'
     return (isFrames ? null : decodeBody(new Uint8Array(await response.arrayBuffer()))) as T // what the test asked for
   }
-  const functions = [{ name: 'hello', policy: { leaseMs: 1_000 } }]
+  const functions = [{ name: 'hello', policy: { leaseMs } }]
   await post('/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
   const args = encodePayload([1], 'args')
   const call = { id: newCallId(), service: 'greeter', function: 'hello', args, argsDigest: await argsDigest(args) }
@@ -46,7 +46,7 @@ async function stalled() {
 }
 
 test('the alarm alone: set with the claim, it rings by itself', async () => {
-  const { id, poll } = await stalled()
+  const { id, poll } = await stalled({ leaseMs: 1_000 })
   const beganMs = Date.now()
   expect(await poll(20_000)).toEqual([{ id, attempt: 2 }])
   // Polls sweep too, but not this one: its isolate has swept within ten seconds.
@@ -54,9 +54,9 @@ test('the alarm alone: set with the claim, it rings by itself', async () => {
 })
 
 test('the cron trigger alone, with the alarm dead', async () => {
-  const { id, poll } = await stalled()
+  const { id, poll } = await stalled({ leaseMs: 10_000 })
   await runInDurableObject(alarmObject(), (_, state) => state.storage.deleteAlarm())
-  await new Promise((resolve) => setTimeout(resolve, 1_100)) // the lease is of a real second
+  await sql(`update callplane.jobs set lease_expires_at = now() - interval '1 second' where id = $1::uuid`, [id])
   expect(await poll(0)).toEqual([])
   const controller = { scheduledTime: Date.now(), cron: '* * * * *', noRetry() {} }
   await exports.default.scheduled(controller)

@@ -42,8 +42,18 @@ async function connected() {
   onTestFinished(async () => {
     if (made.length > 0) await post('/v1/calls/cancel', { ids: made }) // their leases are nobody's
   })
-  return { poll, call, bells: [env.BELL.getByName(namespace), env.BELL.getByName(':alarm')] }
+  const bell = env.BELL.getByName(namespace)
+  return { poll, call, bell, bells: [bell, env.BELL.getByName(':alarm')] }
 }
+
+/** A waiter does not wait until the object has heard what its look found. */
+const untilTold = (bell: object): Promise<void> =>
+  eventually(() => runInDurableObject(bell, (_, { storage }) => storage.get('nothing'))).toBeDefined()
+
+const untilWaiting = (bell: object, polls: number): Promise<void> =>
+  eventually(() => runInDurableObject(bell, (_, state) => state.getWebSockets().length)).toBe(polls)
+
+const eventually = <T>(get: () => Promise<T>) => expect.poll(get, { timeout: 10_000 })
 
 /** The last arms run out, and the objects are evicted: what they know is what is on disk. */
 async function minutePasses(bells: object[]): Promise<void> {
@@ -57,14 +67,14 @@ const statements = async () => Number(await (await fetch(env.STATEMENTS_URL)).te
 const cron = () => exports.default.scheduled({ scheduledTime: Date.now(), cron: '* * * * *', noRetry() {} })
 
 test('one look after the last arm, and from then on none, though the objects are evicted between polls', async () => {
-  const { poll, bells } = await connected()
+  const { poll, bell, bells } = await connected()
   await minutePasses(bells)
   await cron()
   expect(await poll()).toEqual([])
-  await new Promise((resolve) => setTimeout(resolve, 50)) // what the look found is on its way to the object
+  await untilTold(bell)
   const before = await statements()
   for (let minute = 0; minute < 5; minute++) {
-    for (const bell of bells) await evictDurableObject(bell)
+    for (const each of bells) await evictDurableObject(each)
     expect(await poll()).toEqual([])
     await cron()
   }
@@ -72,25 +82,25 @@ test('one look after the last arm, and from then on none, though the objects are
 })
 
 test('a call wakes the quiet', async () => {
-  const { poll, call, bells } = await connected()
+  const { poll, call, bell, bells } = await connected()
   await minutePasses(bells)
   await poll()
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  await untilTold(bell)
   await poll()
+  await untilWaiting(bell, 0)
   const woken = poll(10_000)
-  await new Promise((resolve) => setTimeout(resolve, 100)) // the poll waits by now; else it would find the call anyway
+  await untilWaiting(bell, 1) // else it would find the call anyway
   const id = await call()
   expect(await woken).toEqual([id])
 })
 
 test('what was found before an arm is not believed after it', async () => {
-  const { poll, call, bells } = await connected()
+  const { poll, call, bell, bells } = await connected()
   await minutePasses(bells)
   await poll()
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  await untilTold(bell)
   // A writer that dies between its commit and its ring has armed the bell.
-  const [bell] = bells
-  await bell?.arm()
+  await bell.arm()
   const id = await call()
   expect(await poll()).toEqual([id])
 })

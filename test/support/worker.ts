@@ -1,7 +1,11 @@
 // The Worker under test, in workerd, with a fresh namespace for each test.
 import { env, exports } from 'cloudflare:workers'
+import { neonSql } from '../../src/db/neon.ts'
 import type { Grant } from '../../src/protocol/keys.ts'
 import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
+
+/** The database of the Worker. */
+export const sql = neonSql(env.DATABASE_URL, { fetchEndpoint: env.NEON_FETCH_ENDPOINT })
 
 let count = 0
 

@@ -3,6 +3,8 @@ declare module 'cloudflare:workers' {
   import type { DurableObjectNamespace } from '@cloudflare/workers-types'
   import type { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
   export const env: {
+    DATABASE_URL: string
+    NEON_FETCH_ENDPOINT: string
     CALLPLANE_ADMIN_KEY: string
     STATEMENTS_URL: string
     BELL: DurableObjectNamespace<SleepingBell<object>>
