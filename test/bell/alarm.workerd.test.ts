@@ -2,47 +2,36 @@
 import { env, exports } from 'cloudflare:workers'
 import { runInDurableObject } from 'cloudflare:test'
 import { expect, onTestFinished, test } from 'vitest'
-import { encodePayload } from '../../src/protocol/codec.ts'
-import { newCallId } from '../../src/protocol/call-id.ts'
-import { argsDigest } from '../../src/protocol/digest.ts'
-import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
-import { setup, sql } from '../support/worker.ts'
+import type { CallRequest } from '../../src/protocol/calls.ts'
+import { aCall, create, pollOnce, post } from '../support/wire.ts'
+import { setup, sql, type WorkerHost } from '../support/worker.ts'
 
 const RUNNER = '22222222-2222-4222-8222-222222222222'
 const alarmObject = () => env.BELL.getByName(':alarm')
 
 /** A job of a runner that died at once. */
 async function stalled({ leaseMs }: { leaseMs: number }) {
-  const { options } = await setup()
-  const post = async <T>(path: string, body: object): Promise<T> => {
-    const headers = {
-      authorization: `Bearer ${options.key}`,
-      'content-type': 'application/msgpack',
-      accept: 'application/msgpack',
-    }
-    const response = await options.fetch(options.url + path, { method: 'POST', headers, body: encodeBody(body) })
-    const isFrames = response.headers.get('content-type') !== 'application/msgpack'
-    return (isFrames ? null : decodeBody(new Uint8Array(await response.arrayBuffer()))) as T // what the test asked for
-  }
+  const plane = await setup()
   const functions = [{ name: 'hello', policy: { leaseMs } }]
-  await post('/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
-  const args = encodePayload([1], 'args')
-  const call = { id: newCallId(), service: 'greeter', function: 'hello', args, argsDigest: await argsDigest(args) }
-  await post('/v1/calls', { calls: [call] })
+  await post(plane, '/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
+  const { id } = await called(plane)
+  const poll = (waitMs: number) => taken(plane, waitMs)
+  expect(await poll(0)).toEqual([{ id, attempt: 1 }])
+  return { id, poll }
+}
+
+async function called(plane: WorkerHost, options: Partial<CallRequest> = {}): Promise<CallRequest> {
+  const call = await aCall(options)
+  await create(plane, [call])
   onTestFinished(async () => {
-    await post('/v1/calls/cancel', { ids: [call.id] }) // else it would go on stalling under the tests that follow
+    await post(plane, '/v1/calls/cancel', { ids: [call.id] }) // else it would go on stalling under the tests that follow
   })
-  const poll = async (waitMs: number) => {
-    const services = [{ name: 'greeter', functions: ['hello'], capacity: 1 }]
-    const claim = { id: crypto.randomUUID(), waitMs, services }
-    const answer = await post<{ jobs: { id: string; attempt: number }[] }>('/v1/runners/poll', {
-      runner: RUNNER,
-      claim,
-    })
-    return answer.jobs.map(({ id, attempt }) => ({ id, attempt }))
-  }
-  expect(await poll(0)).toEqual([{ id: call.id, attempt: 1 }])
-  return { id: call.id, poll }
+  return call
+}
+
+async function taken(plane: WorkerHost, waitMs: number) {
+  const { jobs } = await pollOnce(plane, { runner: RUNNER, waitMs })
+  return jobs.map(({ id, attempt }) => ({ id, attempt }))
 }
 
 test('the alarm alone: set with the claim, it rings by itself', async () => {

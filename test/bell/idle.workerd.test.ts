@@ -2,47 +2,27 @@
 import { env, exports } from 'cloudflare:workers'
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { expect, onTestFinished, test } from 'vitest'
-import { encodePayload } from '../../src/protocol/codec.ts'
-import { newCallId } from '../../src/protocol/call-id.ts'
-import { argsDigest } from '../../src/protocol/digest.ts'
-import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
+import { aCall, create, pollOnce, post } from '../support/wire.ts'
 import { setup } from '../support/worker.ts'
 
 const RUNNER = '22222222-2222-4222-8222-222222222222'
 
 async function connected() {
-  const { options, namespace } = await setup()
-  const headers = {
-    authorization: `Bearer ${options.key}`,
-    'content-type': 'application/msgpack',
-    accept: 'application/msgpack',
-  }
-  const post = (path: string, body: object) =>
-    options.fetch(options.url + path, { method: 'POST', headers, body: encodeBody(body) })
-  const poll = async (waitMs = 50) => {
-    const services = [{ name: 'greeter', functions: ['hello'], capacity: 1 }]
-    const response = await post('/v1/runners/poll', {
-      runner: RUNNER,
-      claim: { id: crypto.randomUUID(), waitMs, services },
-    })
-    const { jobs } = decodeBody(new Uint8Array(await response.arrayBuffer())) as { jobs: { id: string }[] } // its answer
-    return jobs.map(({ id }) => id)
-  }
+  const plane = await setup()
+  const poll = async (waitMs = 50) => (await pollOnce(plane, { runner: RUNNER, waitMs })).jobs.map(({ id }) => id)
   const made: string[] = []
   const call = async () => {
-    const args = encodePayload([1], 'args')
-    const id = newCallId()
-    const calls = [{ id, service: 'greeter', function: 'hello', args, argsDigest: await argsDigest(args) }]
-    await (await post('/v1/calls', { calls })).arrayBuffer()
-    made.push(id)
-    return id
+    const one = await aCall()
+    await create(plane, [one])
+    made.push(one.id)
+    return one.id
   }
   const functions = [{ name: 'hello', policy: {} }]
-  await post('/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
+  await post(plane, '/v1/runners/register', { runner: RUNNER, services: [{ name: 'greeter', slots: 1, functions }] })
   onTestFinished(async () => {
-    if (made.length > 0) await post('/v1/calls/cancel', { ids: made }) // their leases are nobody's
+    if (made.length > 0) await post(plane, '/v1/calls/cancel', { ids: made }) // their leases are nobody's
   })
-  const bell = env.BELL.getByName(namespace)
+  const bell = env.BELL.getByName(plane.namespace)
   return { poll, call, bell, bells: [bell, env.BELL.getByName(':alarm')] }
 }
 

@@ -9,6 +9,9 @@ import type { ClaimedJob } from '../../src/protocol/runners.ts'
 import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
 import type { TestPlane } from './plane.ts'
 
+/** Any plane that has what the SDK needs: in this process, or in workerd. */
+type WirePlane = Pick<TestPlane, 'options'>
+
 export interface Reply {
   status: number
   body: unknown
@@ -16,13 +19,18 @@ export interface Reply {
 }
 
 /** Posts msgpack and reads the answer, whatever its form. */
-export async function post(plane: TestPlane, path: string, body: object, key: string = plane.key): Promise<Reply> {
+export async function post(
+  plane: WirePlane,
+  path: string,
+  body: object,
+  key: string = plane.options.key,
+): Promise<Reply> {
   return send(plane, path, encodeBody(body), key)
 }
 
 /** Posts bytes as they are. */
-async function send(plane: TestPlane, path: string, body: Uint8Array, key: string = plane.key): Promise<Reply> {
-  const response = await plane.app.request(path, {
+async function send(plane: WirePlane, path: string, body: Uint8Array, key: string = plane.options.key): Promise<Reply> {
+  const response = await plane.options.fetch(plane.options.url + path, {
     method: 'POST',
     headers: { authorization: `Bearer ${key}`, 'content-type': 'application/msgpack', accept: 'application/msgpack' },
     body: body as Uint8Array<ArrayBuffer>,
@@ -47,7 +55,7 @@ export async function aCall(options: Partial<CallRequest> & { values?: unknown[]
 }
 
 /** Creates calls and answers the frames. */
-export async function create(plane: TestPlane, calls: CallRequest[], waitMs = 0): Promise<CallFrame[]> {
+export async function create(plane: WirePlane, calls: CallRequest[], waitMs = 0): Promise<CallFrame[]> {
   const { status, body } = await post(plane, '/v1/calls', { calls, waitMs })
   if (status !== 200) throw new Error(`create answered ${status}: ${JSON.stringify(body)}`)
   return body as CallFrame[]
@@ -73,7 +81,7 @@ export interface PollReply {
 const RUNNER = '11111111-1111-4111-8111-111111111111'
 
 /** One poll of a runner. */
-export async function pollOnce(plane: TestPlane, options: PollOptions = {}): Promise<PollReply> {
+export async function pollOnce(plane: WirePlane, options: PollOptions = {}): Promise<PollReply> {
   const { runner = RUNNER, claimId = crypto.randomUUID(), capacity = 10, service = 'greeter' } = options
   const { functions = ['hello'], waitMs = 0, reports = [], heartbeats = [] } = options
   const services = [{ name: service, functions, capacity }]

@@ -9,7 +9,7 @@ export const sql = neonSql(env.DATABASE_URL, { fetchEndpoint: env.NEON_FETCH_END
 
 let count = 0
 
-interface WorkerHost {
+export interface WorkerHost {
   namespace: string
   options: { url: string; key: string; fetch: typeof fetch }
 }
