@@ -1,4 +1,4 @@
-// The alarm in workerd: a Durable Object's, on disk. With it or with the cron trigger alone, a dead runner's job goes on.
+// The alarm in workerd: a Durable Object's, on disk. With it or with the cron trigger alone, what time brings about happens.
 import { env, exports } from 'cloudflare:workers'
 import { runInDurableObject } from 'cloudflare:test'
 import { expect, onTestFinished, test } from 'vitest'
@@ -33,6 +33,24 @@ async function taken(plane: WorkerHost, waitMs: number) {
   const { jobs } = await pollOnce(plane, { runner: RUNNER, waitMs })
   return jobs.map(({ id, attempt }) => ({ id, attempt }))
 }
+
+// The first: an alarm that another test has set for its own lease would see this call coming.
+test('a delayed call reaches a runner that waits at its time, or a second on, by the alarm alone', async () => {
+  const plane = await setup()
+  expect(await taken(plane, 0)).toEqual([]) // from now on polls do not sweep for ten seconds
+  const polled = taken(plane, 20_000)
+  const bell = env.BELL.getByName(plane.namespace)
+  const waiting = () => runInDurableObject(bell, (_, state) => state.getWebSockets().length)
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(1)
+  const { id } = await called(plane, { delayMs: 1_500 })
+  expect(await polled).toEqual([{ id, attempt: 1 }])
+  const [job] = await sql<{ late_ms: number }>(
+    `select (extract(epoch from started_at - run_at) * 1000)::int8 as late_ms from callplane.jobs where id = $1::uuid`,
+    [id],
+  )
+  expect(job?.late_ms).toBeGreaterThanOrEqual(0)
+  expect(job?.late_ms).toBeLessThan(2_500)
+})
 
 test('the alarm alone: set with the claim, it rings by itself', async () => {
   const { id, poll } = await stalled({ leaseMs: 1_000 })
