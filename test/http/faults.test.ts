@@ -1,8 +1,10 @@
 // When the database fails, or the plane itself: what the asker hears, and what the log keeps.
 import { expect, test } from 'vitest'
+import { inProcessBell } from '../../src/bell/in-process.ts'
 import { SqlError } from '../../src/db/sql.ts'
+import { CallplaneError } from '../../src/protocol/errors.ts'
 import { embeddedSql, setup } from '../support/plane.ts'
-import { aCall, post } from '../support/wire.ts'
+import { aCall, create, pollOnce, post, succeeded } from '../support/wire.ts'
 
 async function broken(error: Error) {
   let isBroken = false
@@ -38,6 +40,45 @@ test.each([
   expect(plane.logged).toMatchObject([{ level: 'error', event: 'request_failed', code }])
   expect(plane.logged[0]?.['detail']).toContain(error.message)
   expect(plane.logged[0]?.['requestId']).toBe(answer.headers.get('callplane-request-id'))
+})
+
+test('while the bell cannot be armed nothing is committed, and the same is taken once it can', async () => {
+  const bell = inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY })
+  let isReached = true
+  const plane = await setup({
+    bell: {
+      ...bell,
+      async arm(namespace) {
+        if (!isReached) throw new CallplaneError('overloaded')
+        await bell.arm(namespace)
+      },
+    },
+  })
+  const runner = '44444444-4444-4444-8444-444444444444'
+  const states = async () =>
+    (
+      await plane.sql<{ state: string }>('select state from callplane.jobs where namespace = $1', [plane.namespace])
+    ).map(({ state }) => state)
+  const refused = { status: 503, body: { error: { code: 'overloaded', isRetryable: true } } }
+  const call = await aCall()
+
+  isReached = false
+  const answer = await post(plane, '/v1/calls', { calls: [call] })
+  expect(answer).toMatchObject(refused)
+  expect(answer.headers.get('retry-after')).toBe('1')
+  expect(await states()).toEqual([])
+  isReached = true
+  await create(plane, [call])
+
+  const [job] = (await pollOnce(plane, { runner })).jobs
+  if (job === undefined) throw new Error('nothing to work on')
+  const reports = [succeeded(job, 'done')]
+  isReached = false
+  expect(await post(plane, '/v1/runners/poll', { runner, reports })).toMatchObject(refused)
+  expect(await states()).toEqual(['running'])
+  isReached = true
+  expect((await pollOnce(plane, { runner, reports })).reports).toEqual([{}])
+  expect(await states()).toEqual(['succeeded'])
 })
 
 test('liveness asks nothing of the database; readiness does', async () => {
