@@ -25,6 +25,8 @@ import {
 const LOOK_WITHOUT_BELL_MS = 5_000
 /** A bell that does not answer by then is not waited for: what was committed is found by a look. */
 const BELL_WITHIN_MS = 1_000
+/** Within that time, what follows a commit is told again after so long, then twice as long, and so on: three times. */
+const AGAIN_AFTER_MS = 100
 /** Of which an isolate remembers that it armed their bells. */
 const MAX_NAMESPACES = 10_000
 /** Namespaces have no such name. */
@@ -103,9 +105,9 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
       const ids = ended.map(({ id }) => id)
       if (now.length === 0 && ids.length === 0) return
       try {
-        await inTime(objects.getByName(namespace).ring(now, ids))
+        await inTime(untilHeard(() => objects.getByName(namespace).ring(now, ids)))
       } catch {
-        // Overloaded or just moved: a look finds what was not rung for.
+        // Overloaded for longer: a look finds what was not rung for.
       }
     },
 
@@ -113,7 +115,7 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
       const nowMs = Date.now()
       if (alarmAtMs > nowMs && alarmAtMs <= nowMs + inMs) return
       try {
-        await inTime(objects.getByName(ALARM_OBJECT).alarmBy(inMs))
+        await inTime(untilHeard(() => objects.getByName(ALARM_OBJECT).alarmBy(inMs)))
         alarmAtMs = nowMs + inMs
       } catch {
         // The cron trigger and the polls find what the alarm does not.
@@ -129,6 +131,22 @@ async function inTime<T>(answer: Promise<T>): Promise<T> {
     return await Promise.race([answer, promise])
   } finally {
     clearTimeout(timer)
+  }
+}
+
+/**
+ * An object that has just moved answers the second time, one with too much to do a moment later; a ring that is lost costs its
+ * waiter the whole poll. Told twice, it wakes one more, who looks in vain.
+ */
+async function untilHeard(tell: () => Promise<void>): Promise<void> {
+  const beganMs = performance.now()
+  for (let pauseMs = AGAIN_AFTER_MS; ; pauseMs *= 2) {
+    try {
+      return await tell()
+    } catch (error) {
+      if (performance.now() - beganMs + pauseMs >= BELL_WITHIN_MS) throw error
+    }
+    await new Promise((resolve) => setTimeout(resolve, pauseMs))
   }
 }
 

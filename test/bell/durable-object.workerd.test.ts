@@ -1,9 +1,10 @@
 // The bell on Cloudflare: real sockets to a real Durable Object, evicted between joining and ringing.
 import { env } from 'cloudflare:workers'
-import { evictDurableObject } from 'cloudflare:test'
-import { expect, test } from 'vitest'
+import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import type { Bell } from '../../src/bell/bell.ts'
 import { durableObjectBell } from '../../src/bell/durable-object.workerd.ts'
+import { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
 
 const LONG_MS = 5_000
 let tests = 0
@@ -62,4 +63,40 @@ test('an evicted object wakes its waiters all the same', async () => {
   const woken = waiter.woken(LONG_MS)
   await due('s')
   expect(await woken).toMatchObject({ why: 'rung' })
+})
+
+/** The object refuses the next so many requests of the kind, as one on Cloudflare that has too much to do. */
+function overload(method: 'ring' | 'alarmBy', { times }: { times: number }): void {
+  const refuse = () => Promise.reject(Object.assign(new Error('Durable Object is overloaded'), { overloaded: true }))
+  const spy = vi.spyOn(SleepingBell.prototype, method)
+  for (let n = 0; n < times; n++) spy.mockImplementationOnce(refuse)
+  onTestFinished(() => spy.mockRestore())
+}
+
+test('a ring that meets an overloaded object is heard a moment later', async () => {
+  const { runner, due, caller, end } = setup()
+  const call = crypto.randomUUID()
+  const waits = [await runner(), await caller(call)].map((waiter) => waiter.woken(LONG_MS))
+  overload('ring', { times: 2 })
+  await Promise.all([due('s'), end(call)])
+  expect((await Promise.all(waits)).map(({ why }) => why)).toEqual(['rung', 'rung'])
+})
+
+test('a ring that is heard by nobody does not fail its writer, or hold it for longer than a second', async () => {
+  const { runner, due } = setup()
+  const waiter = await runner()
+  overload('ring', { times: 100 })
+  const beganMs = performance.now()
+  await due('s')
+  expect(performance.now() - beganMs).toBeLessThan(2_000)
+  expect(await waiter.woken(0)).toEqual({ why: 'time' })
+})
+
+test('an alarm that meets an overloaded object is set a moment later', async () => {
+  const { bell } = setup()
+  const alarmAt = () => runInDurableObject(env.BELL.getByName(':alarm'), (_, { storage }) => storage.getAlarm())
+  await runInDurableObject(env.BELL.getByName(':alarm'), (_, { storage }) => storage.deleteAlarm())
+  overload('alarmBy', { times: 2 })
+  await bell.alarm(3_600_000)
+  expect(await alarmAt()).not.toBeNull()
 })
