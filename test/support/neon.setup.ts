@@ -17,6 +17,8 @@ declare module 'vitest' {
       CALLPLANE_ADMIN_KEY: string
       /** Answers how many statements have reached the database. */
       STATEMENTS_URL: string
+      /** Whether the long suites run at their whole size. */
+      IS_LONG: boolean
     }
   }
 }
@@ -33,6 +35,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     NEON_FETCH_ENDPOINT: endpoint.url,
     CALLPLANE_ADMIN_KEY: newKey().key,
     STATEMENTS_URL: `http://127.0.0.1:${port}/`,
+    IS_LONG: process.env['CALLPLANE_LONG'] === '1',
   })
   return async () => {
     counter.close()

@@ -7,6 +7,7 @@ declare module 'cloudflare:workers' {
     NEON_FETCH_ENDPOINT: string
     CALLPLANE_ADMIN_KEY: string
     STATEMENTS_URL: string
+    IS_LONG: boolean
     BELL: DurableObjectNamespace<SleepingBell<object>>
   }
   export const exports: {
@@ -15,8 +16,8 @@ declare module 'cloudflare:workers' {
 }
 
 declare module 'cloudflare:test' {
-  /** Drops the object's memory; its hibernating sockets stay. */
-  export function evictDurableObject(stub: object): Promise<void>
+  /** Drops the object's memory; its hibernating sockets stay, unless they are to be closed. Rejects where it does not run. */
+  export function evictDurableObject(stub: object, options?: { webSockets?: 'close' | 'hibernate' }): Promise<void>
   /** Runs within the object. */
   export function runInDurableObject<R>(
     stub: object,
