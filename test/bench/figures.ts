@@ -23,9 +23,9 @@ export function figure(value: number, floor: number | null = null): Figure {
   }
 }
 
-/** The value, or null where it is none: a measurement that failed must not look like one that was good. */
-export function ratioOf({ value }: Figure): number | null {
-  return Number.isFinite(value) ? value : null
+/** A measurement that failed must not look like one that was good. */
+export function isMeasured({ value }: Figure): boolean {
+  return Number.isFinite(value)
 }
 
 function round(value: number): number {

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { measureNode } from './node-host.ts'
-import { ratioOf, type Figures } from './figures.ts'
+import { isMeasured, type Figures } from './figures.ts'
 import { measureWorkerd } from './workerd-host.ts'
 
 const { values } = parseArgs({
@@ -54,6 +54,4 @@ function show(value: number | null): string {
   return value >= 100 ? Math.round(value).toLocaleString('en') : value.toFixed(2)
 }
 
-process.exit(
-  Object.values(hosts).some((figures) => Object.values(figures).some((one) => ratioOf(one) === null)) ? 1 : 0,
-)
+process.exit(Object.values(hosts).every((figures) => Object.values(figures).every(isMeasured)) ? 0 : 1)
