@@ -4,7 +4,7 @@ import { Callplane, type Client } from 'callplane'
 import { migrateDatabase } from '../../src/node.ts'
 import { newKey } from '../../src/protocol/keys.ts'
 import { createDatabase, startPostgres } from '../support/postgres.ts'
-import { countRequests, countStatements } from './counts.ts'
+import { COUNTING, countRequests, countStatements } from './counts.ts'
 import { figure, type Figures, type MeasureOptions } from './figures.ts'
 import { threeStatements, type Floor } from './floors.ts'
 import { burst, closedLoop, median, oneByOne, percentile } from './measure.ts'
@@ -16,8 +16,8 @@ const RUNNER = fileURLToPath(new URL('./runner.ts', import.meta.url))
 const PORT = '18787'
 
 export async function measureNode({ isQuick, say }: MeasureOptions): Promise<Figures> {
-  // What runs beside a measurement in the background would be counted as ours.
-  const postgres = await startPostgres({ shared_buffers: '512MB', max_wal_size: '4GB', autovacuum: 'off' })
+  // What runs beside a measurement in the background would be measured as ours.
+  const postgres = await startPostgres({ ...COUNTING, shared_buffers: '512MB', max_wal_size: '4GB', autovacuum: 'off' })
   const databaseUrl = await createDatabase(postgres.url)
   await migrateDatabase(databaseUrl)
   const floor = await threeStatements(await createDatabase(postgres.url))

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Callplane } from 'callplane'
 import { createDatabase, startPostgres } from '../support/postgres.ts'
-import { countStatements } from './counts.ts'
+import { COUNTING, countStatements } from './counts.ts'
 import { figure, type Figures, type MeasureOptions } from './figures.ts'
 import { threeStatements } from './floors.ts'
 import { oneByOne } from './measure.ts'
@@ -17,7 +17,7 @@ const RUNNER = fileURLToPath(new URL('./runner.ts', import.meta.url))
 const PORT = '18788'
 
 export async function measureWorkerd({ isQuick, say }: MeasureOptions): Promise<Figures> {
-  const postgres = await startPostgres({ autovacuum: 'off' })
+  const postgres = await startPostgres({ ...COUNTING, autovacuum: 'off' })
   const databaseUrl = await createDatabase(postgres.url)
   const floor = await threeStatements(await createDatabase(postgres.url))
   const counts = await countStatements(postgres.url, databaseUrl)
