@@ -6,7 +6,7 @@ import { leaveRunner, registerRunner, seeRunner } from '../jobs/register.ts'
 import { CallplaneError, toWireError } from '../protocol/errors.ts'
 import type { CallOutcome } from '../protocol/job.ts'
 import { leaveRunnerRequest, pollRequest, registerRunnerRequest } from '../protocol/runners.ts'
-import type { ClaimedJob, Report } from '../protocol/runners.ts'
+import type { Report } from '../protocol/runners.ts'
 import { msgpack } from './answer.ts'
 import { authorize } from './auth.ts'
 import { readMsgpack } from './body.ts'
@@ -43,19 +43,36 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
     )
     const { namespace } = principal
     if (reports.length + heartbeats.length > 0) await plane.bell.arm(namespace)
-    const verdicts = await applyReports(plane, namespace, reports)
-    const renewals = await plane.transitions.heartbeat(namespace, heartbeats)
-    const refusals = [...verdicts, ...renewals]
-    // A refusal is news that the runner must act on: it does not wait behind the claim.
-    const isRefused = refusals.some((error) => error !== null)
-    const jobs: ClaimedJob[] = []
     // Where every slot is busy nobody claims, and still somebody must sweep.
     if (claim === undefined) await maintainNowAndThen(plane, { isQuiet: false })
-    if (claim !== undefined && !c.req.raw.signal.aborted) {
+    const failed = new AbortController()
+    const refused = new AbortController()
+    const telling = Promise.all([
+      applyReports(plane, namespace, reports),
+      plane.transitions.heartbeat(namespace, heartbeats),
+    ])
+    telling.then(
+      // A refusal is news that the runner must act on: it does not wait behind the claim.
+      (told) => told.flat().some((error) => error !== null) && refused.abort(),
+      () => failed.abort(),
+    )
+    const take = async () => {
+      if (claim === undefined) return []
       const id = await claimIdOf(plane, principal, runner, claim.id)
-      const waitMs = isRefused ? 0 : claim.waitMs
-      jobs.push(...(await takeJobs(plane, { namespace, id: runner }, { ...claim, id, waitMs }, c.req.raw.signal)))
+      const { signal } = c.req.raw
+      const ref = { namespace, id: runner }
+      const isTelling = reports.length + heartbeats.length > 0
+      if (!isTelling) return takeJobs(plane, ref, { ...claim, id }, { isGone: signal })
+      const isGone = AbortSignal.any([signal, failed.signal])
+      return takeJobs(plane, ref, { ...claim, id }, { isGone, isHurried: refused.signal })
     }
+    // The look for jobs goes beside the reports: neither has anything to do with the other. Where the reports fail, what it
+    // took is given back before the request ends.
+    const [told, taken] = await Promise.allSettled([telling, take()])
+    if (told.status === 'rejected') throw told.reason
+    if (taken.status === 'rejected') throw taken.reason
+    const [verdicts, renewals] = told.value
+    const jobs = taken.value
     if (jobs.length > 0 && isSeenAnew(namespace, runner)) await seeRunner(plane.sql, namespace, runner)
     return msgpack(c, { reports: verdicts.map(verdictAnswer), heartbeats: renewals.map(verdictAnswer), jobs })
   })

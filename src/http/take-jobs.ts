@@ -28,13 +28,14 @@ function kindOf(namespace: string, { services }: ClaimRequest): string {
   return JSON.stringify([namespace, services.map(({ name, functions }) => [name, functions])])
 }
 
-/** Join, look, wait, look: until there are jobs, the time is over, or the runner is gone. */
+/** Join, look, wait, look: until there are jobs, the time is over, the runner is in a hurry, or it is gone. */
 export async function takeJobs(
   plane: Plane,
   runner: RunnerRef,
   claim: ClaimRequest,
-  signal: AbortSignal,
+  { isGone, isHurried }: { isGone: AbortSignal; isHurried?: AbortSignal },
 ): Promise<ClaimedJob[]> {
+  const ends = isHurried === undefined ? isGone : AbortSignal.any([isGone, isHurried])
   const untilMs = performance.now() + claim.waitMs
   const services = claim.services.map(({ name }) => name)
   const interest = { namespace: runner.namespace, claimId: claim.id, services, kind: kindOf(runner.namespace, claim) }
@@ -57,17 +58,17 @@ export async function takeJobs(
         plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
         await plane.bell.arm(runner.namespace)
         await plane.bell.alarm(Math.min(...jobs.map((job) => job.leaseMs)))
-        if (!signal.aborted) return jobs
+        if (!isGone.aborted) return jobs
         await giveBack(plane, runner.namespace, jobs)
         return []
       }
       if (!isQuiet) waiter.foundNothing()
       await maintainNowAndThen(plane, { isQuiet })
       const leftMs = untilMs - performance.now()
-      if (leftMs <= 0 || signal.aborted) return []
-      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), signal)
+      if (leftMs <= 0 || ends.aborted) return []
+      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), ends)
       wasRung = wake.why === 'rung'
-      if (wake.why === 'replaced' || signal.aborted) return []
+      if (wake.why === 'replaced' || ends.aborted) return []
     } finally {
       waiter.leave()
     }

@@ -69,7 +69,7 @@ export const SOURCE_PLANTS: Record<string, SourcePlant> = {
     what: 'the plane gives back jobs whose answer it sends all the same',
     file: 'src/http/take-jobs.ts',
     edits: [
-      ['if (!signal.aborted) return jobs', 'if (!signal.aborted && Math.random() < 0.9) return jobs'],
+      ['if (!isGone.aborted) return jobs', 'if (!isGone.aborted && Math.random() < 0.9) return jobs'],
       [
         'await giveBack(plane, runner.namespace, jobs)\n        return []',
         'await giveBack(plane, runner.namespace, jobs)\n        return jobs',
