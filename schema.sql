@@ -19,11 +19,13 @@
 --    └──── retry (threw, timed out) · stall (lease expired), while attempts remain
 --
 --   A call is inserted as `pending`, due at `run_at`. A claim takes due jobs of the services that a runner serves, in
---   the order of priority, then time. It makes a fresh token, raises the fence and counts the attempt: once, there. The
---   lease is short until the runner's first heartbeat, since the answer to a claim can be lost after its commit; a poll
---   that repeats its claim id gets what that claim holds. Where the plane itself could not hand the answer over, because
---   the runner had gone by then, it gives the attempt back: the job is pending again and the attempt is not counted, at
---   most twice a job. Silence is no such evidence, and counts: a function that kills its process ends after its attempts.
+--   the order of priority, then time. It makes a fresh token, raises the fence and counts the attempt: once, there. Where
+--   the poll of a runner waits in the process that inserts a call, and so nothing stands before it, the two are one: the
+--   row begins as `running`, held by the claim of that poll. The lease is short until the runner's first heartbeat, since
+--   the answer to a claim can be lost after its commit; a poll that repeats its claim id gets what that claim holds. Where
+--   the plane itself could not hand the answer over, because the runner had gone by then, it gives the attempt back: the
+--   job is pending again and the attempt is not counted, at most twice a job. Silence is no such evidence, and counts: a
+--   function that kills its process ends after its attempts.
 --
 --   Whoever ends an attempt must name its token, and the job must still be running under it. The loser learns it
 --   (`lease_lost`). The ended attempt becomes a row that keeps the token, so that the same report sent twice gets the

@@ -56,10 +56,10 @@ export interface Ring {
 }
 
 /**
- * Why a wait ended: rung (for these calls; without any, the waiter looks for itself), the time was over, or another poll
- * with the same claim id took its place.
+ * Why a wait ended: rung (for these calls; without any, the waiter looks for itself), something was put into its hands, the
+ * time was over, or another poll with the same claim id took its place.
  */
-export type Wake = { why: 'rung'; ended: readonly EndedCall[] } | { why: 'time' } | { why: 'replaced' }
+export type Wake = { why: 'rung'; ended: readonly EndedCall[] } | { why: 'handed' | 'time' | 'replaced' }
 
 export interface Waiter {
   /** Nothing can have come since a look of this kind found nothing: there is no need to look. */
@@ -69,6 +69,8 @@ export interface Waiter {
   /** Waits for a ring since `join`; a ring that came while nobody waited is not lost. `signal` ends it as time does. */
   woken(maxMs: number, signal?: AbortSignal): Promise<Wake>
   leave(): void
+  /** Ends its wait, or its next: it was handed something. There where writers share its memory. */
+  handed?: () => void
 }
 
 export interface Bell {

@@ -31,6 +31,10 @@ class InProcessWaiter implements Waiter {
     const kept = this.#kept
     const ended = wake.why === 'rung' && kept?.why === 'rung' ? [...kept.ended, ...wake.ended] : null
     this.#kept = ended === null ? wake : { why: 'rung', ended }
+    this.#end()
+  }
+
+  #end(): void {
     const resolve = this.#resolve
     if (resolve === null) return
     this.#resolve = null
@@ -60,6 +64,12 @@ class InProcessWaiter implements Waiter {
       clearTimeout(timer)
       signal?.removeEventListener('abort', giveUp)
     }
+  }
+
+  readonly handed = (): void => {
+    // A ring that is kept stays so, and is seen first.
+    this.#kept ??= { why: 'handed' }
+    this.#end()
   }
 
   leave(): void {

@@ -191,5 +191,6 @@ function neverQuiet(waiter: Waiter): Waiter {
     foundNothing() {},
     woken: (maxMs, signal) => waiter.woken(maxMs, signal),
     leave: () => waiter.leave(),
+    ...(waiter.handed === undefined ? {} : { handed: waiter.handed }),
   }
 }

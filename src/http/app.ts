@@ -12,6 +12,7 @@ import { authenticate } from './auth.ts'
 import { callOperationRoutes } from './call-operations.ts'
 import { callRoutes } from './calls.ts'
 import type { HttpEnv, LogEvent, Plane } from './context.ts'
+import { newHandover } from './handover.ts'
 import { healthRoutes, metricsRoutes } from './health.ts'
 import { jsonDoorRoutes } from './json-door.ts'
 import { keyRoutes } from './keys.ts'
@@ -33,7 +34,10 @@ export interface AppOptions {
   log?: (event: LogEvent) => void
   /** How long finished jobs stay. Default 7 days. */
   retentionMs?: number
-  /** Lets requests that come together share statements: calls back when those of one turn are here. Default: they do not. */
+  /**
+   * For a host that answers many requests in one process: those that come together share statements, and calls are handed
+   * over to the polls that wait. It calls back when the requests of one turn are here. Default: each is by itself.
+   */
   gather?: (run: () => void) => void
   /** Default: WebCrypto's. */
   sha256?: Sha256
@@ -57,11 +61,13 @@ export function createApp({
   sha256 = webSha256,
 }: AppOptions): App {
   const retrying = withRetry(sql)
-  const single = transitions(retrying, { retentionMs })
+  const handover = gather === undefined ? null : newHandover()
+  const single = transitions(retrying, { retentionMs, reserve: handover?.reserve })
   const plane: Plane = {
     sql: retrying,
     transitions: gather === undefined ? single : groupedTransitions(single, gather),
     bell,
+    handover,
     sha256,
     metrics: createMetrics(),
     log,

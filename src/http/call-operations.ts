@@ -70,7 +70,7 @@ async function redriveStep(
 async function redrive(plane: Plane, reach: Reach, ids: readonly string[]): Promise<Redriven[]> {
   if (ids.length === 0) return []
   const all = await redriveJobs(plane.sql, reach, ids)
-  const heirs = all.flatMap((one) => ('redrivenAs' in one ? [{ ...one, inMs: 0 }] : []))
+  const heirs = all.flatMap((one) => ('redrivenAs' in one ? [{ ...one, inMs: 0, isClaimed: false }] : []))
   await tellOfCreated(plane, reach.namespace, heirs)
   return all
 }

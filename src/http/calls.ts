@@ -93,7 +93,9 @@ export async function createJobs(plane: Plane, namespace: string, calls: readonl
   const enqueued = await plane.transitions.enqueue(namespace, calls)
   const created = calls.flatMap(({ service, delayMs = 0 }, index) => {
     const one = enqueued[index]
-    return one === undefined || 'error' in one ? [] : [{ ...one, service, inMs: delayMs }]
+    return one === undefined || 'error' in one
+      ? []
+      : [{ ...one, service, inMs: delayMs, isClaimed: one.claimed !== null }]
   })
   await tellOfCreated(plane, namespace, created)
   return enqueued
@@ -105,6 +107,8 @@ interface Created {
   inMs: number
   isNew: boolean
   deadlineInMs: number | null
+  /** Handed over already: nobody needs to look for it. */
+  isClaimed: boolean
 }
 
 /**
@@ -113,7 +117,7 @@ interface Created {
  */
 export async function tellOfCreated(plane: Plane, namespace: string, created: readonly Created[]): Promise<void> {
   plane.metrics.count('callplane_calls_created_total', {}, created.filter((one) => one.isNew).length)
-  await plane.bell.ring({ namespace, due: dueOf(created) })
+  await plane.bell.ring({ namespace, due: dueOf(created.filter((one) => !one.isClaimed)) })
   const deadlines = created.flatMap(({ deadlineInMs }) => (deadlineInMs === null ? [] : [deadlineInMs]))
   if (deadlines.length > 0) await plane.bell.alarm(Math.min(...deadlines))
 }

@@ -4,6 +4,7 @@ import type { Sql } from '../db/sql.ts'
 import type { Transitions } from '../jobs/transitions.ts'
 import type { Sha256 } from '../protocol/digest.ts'
 import type { Grant } from '../protocol/keys.ts'
+import type { Handover } from './handover.ts'
 import type { Metrics } from './metrics.ts'
 import type { Outage } from './outage.ts'
 
@@ -11,6 +12,8 @@ export interface Plane {
   sql: Sql
   transitions: Transitions
   bell: Bell
+  /** Null where writers and polls do not share memory. */
+  handover: Handover | null
   sha256: Sha256
   metrics: Metrics
   /** One line an event. Never payloads, never keys. */

@@ -60,8 +60,8 @@ export async function* outcomes(
     const wake = await waiter.woken(Math.min(leftMs, lookAtMs - performance.now()), signal)
     if (wake.why === 'replaced') return
     // A wait that ended by time ends with a look, since a ring may have been lost; so does a ring without the outcomes.
-    mustLook = wake.why === 'time' || wake.ended.length === 0
-    if (wake.why === 'time') continue
+    mustLook = wake.why !== 'rung' || wake.ended.length === 0
+    if (wake.why !== 'rung') continue
     // Calls that end one by one are looked for together: each look is a statement, and a Worker has fifty.
     const pauseMs = wake.ended.length === 0 && open.size > 1 ? lookedAtMs + LOOKS_APART_MS - performance.now() : 0
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs))

@@ -43,6 +43,7 @@ export async function takeJobs(
   for (;;) {
     const waiter = await plane.bell.join(interest)
     try {
+      await plane.handover?.settled(claim.id)
       // Who was rung looks, whatever is known: a delayed job that has become due is no commit.
       const isQuiet = waiter.isQuiet && !wasRung
       const { jobs, leftOver } = isQuiet
@@ -54,25 +55,41 @@ export async function takeJobs(
           })
       const due = leftOver.map((service) => ({ service, jobs: 1 }))
       if (due.length > 0) await plane.bell.ring({ namespace: runner.namespace, due })
-      if (jobs.length > 0) {
-        plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
-        await plane.bell.arm(runner.namespace)
-        await plane.bell.alarm(Math.min(...jobs.map((job) => job.leaseMs)))
-        if (!isGone.aborted) return jobs
-        await giveBack(plane, runner.namespace, jobs)
-        return []
-      }
+      if (jobs.length > 0) return await deliver(plane, runner.namespace, jobs, isGone)
       if (!isQuiet) waiter.foundNothing()
       await maintainNowAndThen(plane, { isQuiet })
       const leftMs = untilMs - performance.now()
       if (leftMs <= 0 || ends.aborted) return []
+      const offer = waiter.handed === undefined ? undefined : plane.handover?.open(runner, claim, waiter.handed)
       const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), ends)
-      wasRung = wake.why === 'rung'
+      const handed = (await offer?.close()) ?? []
+      if (handed.length > 0) {
+        // It was rung for something else too, and does not look: the next in line does.
+        const next = wake.why === 'rung' ? services.map((service) => ({ service, jobs: 1 })) : []
+        await plane.bell.ring({ namespace: runner.namespace, due: next })
+        return await deliver(plane, runner.namespace, handed, isGone)
+      }
+      wasRung = wake.why === 'rung' || wake.why === 'handed'
       if (wake.why === 'replaced' || ends.aborted) return []
     } finally {
       waiter.leave()
     }
   }
+}
+
+/** The jobs as they leave; none where the runner has gone. */
+async function deliver(
+  plane: Plane,
+  namespace: string,
+  jobs: ClaimedJob[],
+  isGone: AbortSignal,
+): Promise<ClaimedJob[]> {
+  plane.metrics.count('callplane_jobs_claimed_total', {}, jobs.length)
+  await plane.bell.arm(namespace)
+  await plane.bell.alarm(Math.min(...jobs.map((job) => job.leaseMs)))
+  if (!isGone.aborted) return jobs
+  await giveBack(plane, namespace, jobs)
+  return []
 }
 
 /** Nobody listens any more, and nothing was said yet: the jobs go to another at once. */

@@ -1,4 +1,5 @@
-// A runner takes jobs: pending → running. The only place where a token is made, a fence raised and an attempt counted.
+// A runner takes jobs: pending → running. Here a token is made, the fence raised and the attempt counted; in enqueue.ts too,
+// where a call is inserted for a runner that waits, and nowhere else.
 import type { Sql } from '../db/sql.ts'
 import { MAX_CLAIM } from '../protocol/limits.ts'
 import { FIRST_LEASE_MS } from '../protocol/policy.ts'

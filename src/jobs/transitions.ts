@@ -3,7 +3,7 @@ import type { Sql } from '../db/sql.ts'
 import type { CallRequest } from '../protocol/calls.ts'
 import type { CallplaneError } from '../protocol/errors.ts'
 import { completeJobs } from './complete.ts'
-import { enqueueJobs, type Enqueued } from './enqueue.ts'
+import { enqueueJobs, type Enqueued, type Reserve } from './enqueue.ts'
 import { failJobs, type FailureReport } from './fail.ts'
 import { grouped, type Transition } from './group.ts'
 import { heartbeatJobs } from './heartbeat.ts'
@@ -16,9 +16,27 @@ export interface Transitions {
   heartbeat: Transition<LeaseRef & { progress?: Uint8Array }, CallplaneError | null>
 }
 
-export function transitions(sql: Sql, { retentionMs }: { retentionMs: number }): Transitions {
+export interface TransitionOptions {
+  retentionMs: number
+  /** Runners that wait, in this process. Default: none is known. */
+  reserve?: Reserve | undefined
+}
+
+export function transitions(sql: Sql, { retentionMs, reserve = () => null }: TransitionOptions): Transitions {
   return {
-    enqueue: (namespace, calls) => enqueueJobs(sql, namespace, calls, { retentionMs }),
+    async enqueue(namespace, calls) {
+      // For this very statement, since its answer decides what each is given.
+      const reserved = reserve(namespace, calls)
+      if (reserved === null) return enqueueJobs(sql, namespace, calls, { retentionMs })
+      const { holders, settle } = reserved
+      let enqueued: Enqueued[] = []
+      try {
+        enqueued = await enqueueJobs(sql, namespace, calls, { retentionMs, holders })
+        return enqueued
+      } finally {
+        settle(enqueued)
+      }
+    },
     complete: (namespace, reports) => completeJobs(sql, namespace, reports),
     fail: (namespace, reports) => failJobs(sql, namespace, reports),
     heartbeat: (namespace, heartbeats) => heartbeatJobs(sql, namespace, heartbeats),

@@ -122,7 +122,7 @@ export const pollAnswer = answer({
 })
 
 /**
- * Reports what ended, renews what runs, and waits for new jobs, in this order. It answers at once when a report or a
+ * Reports what ended, renews what runs, and waits for new jobs. It answers at once when a report or a
  * heartbeat was refused, so that the runner can act.
  */
 export const poll: Endpoint<TypeOf<typeof pollRequest>, TypeOf<typeof pollAnswer>> = {

@@ -109,6 +109,8 @@ export class Checker {
     const [createdAtMs, dueAtMs] = [this.#options.nowMs(), row.run_at]
     known.job = { key, plan, grants: [], executions: 0, givenBack: 0, createdAtMs, dueAtMs, end: null, endedAtMs: 0 }
     this.jobs.set(key, known.job)
+    // Made for a runner that waited: a claim as well.
+    if (row.lease_token !== null) this.#granted(row, known.job)
   }
 
   #changedAfterEnd(before: JobRow, after: JobRow | null, { key }: JobRecord): void {

@@ -70,10 +70,7 @@ export const SOURCE_PLANTS: Record<string, SourcePlant> = {
     file: 'src/http/take-jobs.ts',
     edits: [
       ['if (!isGone.aborted) return jobs', 'if (!isGone.aborted && Math.random() < 0.9) return jobs'],
-      [
-        'await giveBack(plane, runner.namespace, jobs)\n        return []',
-        'await giveBack(plane, runner.namespace, jobs)\n        return jobs',
-      ],
+      ['await giveBack(plane, namespace, jobs)\n  return []', 'await giveBack(plane, namespace, jobs)\n  return jobs'],
     ],
   },
   'callers-get-what-was-reported': {

@@ -1,7 +1,7 @@
 // The model of what callers do: enqueue, cancel, look for outcomes, read one job.
 import type { Row } from '../../../src/db/sql.ts'
 import type { StoredRetry } from '../../../src/jobs/retry.ts'
-import { int8, integer, list, listOrNull, text, type Run, type Statement } from './statement.ts'
+import { int8, integer, json, list, listOrNull, text, type Run, type Statement } from './statement.ts'
 import { NO_LEASE, type JobRow } from './tables.ts'
 
 interface SentCall {
@@ -17,6 +17,8 @@ interface SentCall {
   timeoutMs: number | null
   deadlineMs: number | null
   retry: string | null
+  runner: string | null
+  claim: string | null
 }
 
 function sentCalls(run: Run): SentCall[] {
@@ -37,6 +39,8 @@ function sentCalls(run: Run): SentCall[] {
     timeoutMs: padded<number>(11, index),
     deadlineMs: padded<number>(12, index),
     retry: padded<string>(15, index),
+    runner: padded<string>(19, index),
+    claim: padded<string>(20, index),
   }))
 }
 
@@ -56,7 +60,18 @@ export const enqueue: Statement = {
         if (twin !== undefined && !isOverwritten) return []
         const job = newJob(run, namespace, call)
         tables.insert(job)
-        return [{ id: call.id, deadline_in_ms: job.deadline_at === null ? null : int8(job.deadline_at - nowMs) }]
+        const inMs = (at: number | null) => (at === null ? null : int8(at - nowMs))
+        return [
+          {
+            id: call.id,
+            deadline_in_ms: inMs(job.deadline_at),
+            token: job.lease_token,
+            max_attempts: job.max_attempts,
+            lease_left_ms: inMs(job.lease_expires_at),
+            timeout_left_ms: inMs(job.timeout_at),
+            retry_on: json(job.retry?.on ?? null),
+          },
+        ]
       })
   },
 }
@@ -103,12 +118,15 @@ function newJob(run: Run, namespace: string, call: SentCall): JobRow {
   const numberOf = (name: string): number | null => (typeof policy[name] === 'number' ? policy[name] : null)
   const retry = (call.retry === null ? (policy['retry'] ?? null) : JSON.parse(call.retry)) as StoredRetry | null // as stored
   const deadlineMs = call.deadlineMs ?? numberOf('deadlineMs')
+  const timeoutMs = call.timeoutMs ?? numberOf('timeoutMs')
+  const leaseMs = numberOf('leaseMs') ?? integer(run, 17)
+  const isClaimed = call.claim !== null
   return {
     namespace,
     id: call.id,
     service: call.service,
     function: call.function,
-    state: 'pending',
+    state: isClaimed ? 'running' : 'pending',
     args: call.args,
     args_digest: call.digest,
     parent_id: call.parent,
@@ -120,15 +138,18 @@ function newJob(run: Run, namespace: string, call: SentCall): JobRow {
     deadline_at: deadlineMs === null ? null : nowMs + deadlineMs,
     max_attempts: retry?.attempts ?? integer(run, 16),
     retry,
-    timeout_ms: call.timeoutMs ?? numberOf('timeoutMs'),
-    lease_ms: numberOf('leaseMs') ?? integer(run, 17),
-    attempt: 0,
-    fence: 0,
-    runner_id: null,
-    started_at: null,
-    timeout_at: null,
+    timeout_ms: timeoutMs,
+    lease_ms: leaseMs,
+    attempt: isClaimed ? 1 : 0,
+    fence: isClaimed ? 1 : 0,
+    runner_id: call.runner,
+    started_at: isClaimed ? nowMs : null,
+    timeout_at: isClaimed && timeoutMs !== null ? nowMs + timeoutMs : null,
     progress: null,
     ...NO_LEASE,
+    claim_id: call.claim,
+    lease_token: isClaimed ? run.uuid() : null,
+    lease_expires_at: isClaimed ? nowMs + Math.min(leaseMs, integer(run, 21), timeoutMs ?? Infinity) : null,
     is_redelivered: false,
     given_back: 0,
     finished_at: null,
