@@ -11,6 +11,10 @@
 // Joining before looking, and ringing after the commit, is what keeps a wake-up from falling between the two. A ring
 // that is lost all the same costs at most one poll.
 //
+// Who was rung joins again, looks, and is done with it within a second: it found nothing, or leaves. Else the ring passes on
+// to the next who waits for the service: the first may be dead, or its look hangs. Both may look then, and the database
+// decides who gets the job: what passed on costs a spare look, and nothing more.
+//
 // Idle is free: a bell may be quiet, and then nobody looks. A writer arms it before its first commit, for a minute, and
 // again while it goes on writing. When no arm is live, nothing can have been committed since the last one ran out: what a
 // look has seen after that is still so. A writer that dies between its commit and its ring has armed the bell all the
@@ -64,7 +68,7 @@ export type Wake = { why: 'rung'; ended: readonly EndedCall[] } | { why: 'handed
 export interface Waiter {
   /** Nothing can have come since a look of this kind found nothing: there is no need to look. */
   readonly isQuiet: boolean
-  /** A look that began after joining found nothing. */
+  /** A look that began after joining found nothing. One that found jobs ends by leaving. */
   foundNothing(): void
   /** Waits for a ring since `join`; a ring that came while nobody waited is not lost. `signal` ends it as time does. */
   woken(maxMs: number, signal?: AbortSignal): Promise<Wake>

@@ -16,7 +16,7 @@ import {
   NOTHING,
   QUIET_HEADER,
   shortId,
-  UNARMED_HEADER,
+  TELL_HEADER,
   type Attachment,
   type SleepingBell,
 } from './sleeping-bell.workerd.ts'
@@ -90,7 +90,7 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
         if (response.webSocket === null) throw new Error(`the bell answered ${response.status}`)
         return socketWaiter(response.webSocket, {
           isQuiet: response.headers.get(QUIET_HEADER) === '1',
-          isUnarmed: response.headers.get(UNARMED_HEADER) === '1',
+          isToTell: response.headers.get(TELL_HEADER) === '1',
         })
       } catch {
         return timedWaiter()
@@ -157,7 +157,7 @@ async function attachmentOf(interest: Interest): Promise<Attachment> {
   return { claimId, services, kind: Array.from(digest.subarray(0, 12), (byte) => byte.toString(36)).join('.') }
 }
 
-function socketWaiter(socket: WorkerSocket, { isQuiet, isUnarmed }: { isQuiet: boolean; isUnarmed: boolean }): Waiter {
+function socketWaiter(socket: WorkerSocket, { isQuiet, isToTell }: { isQuiet: boolean; isToTell: boolean }): Waiter {
   let kept: Wake | null = null
   let notify: (() => void) | null = null
   const wake = (next: Wake) => {
@@ -180,7 +180,7 @@ function socketWaiter(socket: WorkerSocket, { isQuiet, isUnarmed }: { isQuiet: b
   return {
     isQuiet,
     foundNothing() {
-      if (!isUnarmed || isLost) return
+      if (!isToTell || isLost) return
       try {
         socket.send(NOTHING)
       } catch {

@@ -2,28 +2,36 @@
 import { later, sweepAlarm } from './alarm.ts'
 import { newArms, type Arms } from './arms.ts'
 import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
+import { owedRings } from './owed.ts'
 
 /** A ring further off than this is the alarm's, which knows it from the database should this process end. */
 export const MAX_RING_AHEAD_MS = 60_000
+
+/** What a waiter tells its bell. */
+interface Told {
+  looked(waiter: InProcessWaiter): void
+  left(waiter: InProcessWaiter, isUnheard: boolean): void
+}
 
 class InProcessWaiter implements Waiter {
   readonly interest: Interest
   readonly isQuiet: boolean
   readonly #joinedAtMs = performance.now()
   readonly #arms: Arms
+  readonly #told: Told
   #kept: Wake | null = null
   #resolve: ((wake: Wake) => void) | null = null
-  #left: (waiter: InProcessWaiter, isRungOn: boolean) => void
 
-  constructor(interest: Interest, arms: Arms, left: (waiter: InProcessWaiter, isRungOn: boolean) => void) {
+  constructor(interest: Interest, arms: Arms, told: Told) {
     this.interest = interest
     this.#arms = arms
-    this.#left = left
+    this.#told = told
     this.isQuiet = 'kind' in interest && arms.isQuiet(interest.kind)
   }
 
   foundNothing(): void {
     if ('kind' in this.interest) this.#arms.foundNothing(this.interest.kind, this.#joinedAtMs)
+    this.#told.looked(this)
   }
 
   wake(wake: Wake): void {
@@ -74,7 +82,7 @@ class InProcessWaiter implements Waiter {
 
   leave(): void {
     // A ring that came after this poll had looked, and that it leaves without another look, is for the next in line.
-    this.#left(this, this.#kept?.why === 'rung')
+    this.#told.left(this, this.#kept?.why === 'rung')
   }
 }
 
@@ -107,6 +115,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
       ? interest.calls.map((id) => `${interest.namespace} call ${id}`)
       : interest.services.map((service) => `${interest.namespace} service ${service}`)
   const claimOf = (interest: Interest) => ('calls' in interest ? null : `${interest.namespace} ${interest.claimId}`)
+  const owed = owedRings<InProcessWaiter>((ring) => wakeNext(ring.waiter.interest.namespace, ring))
 
   function leaveTopics(waiter: InProcessWaiter): void {
     for (const topic of topicsOf(waiter.interest)) {
@@ -123,14 +132,27 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
   }
 
   function wakeService(namespace: string, service: string, jobs: number): void {
-    let left = jobs
+    for (let left = jobs; left > 0; left--) {
+      if (!wakeNext(namespace, { claim: null, service, isSpare: false })) return
+    }
+  }
+
+  /** Wakes the longest waiting, of another claim than the one that was given this ring before; says whether there was one. */
+  function wakeNext(
+    namespace: string,
+    { claim: before, service, isSpare }: { claim: string | null; service: string; isSpare: boolean },
+  ): boolean {
     for (const waiter of byTopic.get(`${namespace} service ${service}`) ?? []) {
-      if (left-- <= 0) return
+      const claim = claimOf(waiter.interest)
+      if (claim === null || claim === before) continue
       // Gone from the topic until its next join: the ring after this one wakes another. It keeps its claim, so that a
       // newer poll with the same claim id still ends it while it looks.
       leaveTopics(waiter)
+      owed.rung({ waiter, claim, service, isSpare })
       waiter.wake({ why: 'rung', ended: [] })
+      return true
     }
+    return false
   }
 
   function wakeCallers(namespace: string, ended: readonly EndedCall[]): void {
@@ -168,18 +190,25 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
 
     close() {
       alarm?.stop()
+      owed.stop()
       for (const waiters of byTopic.values()) for (const waiter of waiters) waiter.wake({ why: 'replaced' })
     },
 
     async join(interest) {
-      const waiter = new InProcessWaiter(interest, arms, (left, isRungOn) => {
-        leave(left)
-        if (isRungOn && 'services' in interest) {
-          for (const service of interest.services) wakeService(interest.namespace, service, 1)
-        }
-      })
       const claim = claimOf(interest)
+      const waiter = new InProcessWaiter(interest, arms, {
+        looked(of) {
+          if (claim !== null) owed.looked(claim, of)
+        },
+        left(of, isUnheard) {
+          leave(of)
+          if (claim === null) return
+          owed.looked(claim, of)
+          if (isUnheard) owed.unheard(claim, of)
+        },
+      })
       if (claim !== null) {
+        owed.joined(claim)
         const replaced = byClaim.get(claim)
         if (replaced !== undefined) {
           leave(replaced)

@@ -10,15 +10,27 @@ import type {
   WebSocketPair as WorkerSocketPair,
 } from '@cloudflare/workers-types'
 import { ARM_MS } from './arms.ts'
+import { owedRings, type OwedRing } from './owed.ts'
 
 // workerd's own, where the DOM library has another or none of the name.
 declare const WebSocketPair: typeof WorkerSocketPair
 declare const Response: typeof WorkerResponse
 
 /** What a socket waits for. Calls are named by the end of their ids: a thousand must fit into 16 KiB. */
-export type Attachment =
-  | { claimId: string; services: readonly string[]; kind: string; joinedAtMs?: number; isRung?: boolean }
-  | { calls: readonly string[] }
+export type Attachment = RunnerAttachment | { calls: readonly string[] }
+
+interface RunnerAttachment {
+  claimId: string
+  services: readonly string[]
+  kind: string
+  joinedAtMs?: number
+  isRung?: boolean
+}
+
+interface RunnerSocket {
+  socket: WorkerSocket
+  attachment: RunnerAttachment
+}
 
 /** A sweep: when it began, and when it wants the next. */
 export interface Swept {
@@ -32,9 +44,9 @@ export const shortId = (id: string): string => id.slice(-12)
 type Message = 'rung' | 'replaced'
 export const NOTHING = 'nothing'
 
-/** What a waiter is told when it joins: that it need not look; that it may tell of a look that found nothing. */
+/** What a waiter is told when it joins: that it need not look; that it is to tell of a look that found nothing. */
 export const QUIET_HEADER = 'callplane-quiet'
-export const UNARMED_HEADER = 'callplane-unarmed'
+export const TELL_HEADER = 'callplane-tell'
 
 /** WebSocket.OPEN, by the standard; workerd names it otherwise. */
 const OPEN = 1
@@ -46,6 +58,11 @@ const AGAIN_MS = 1_000
 /** Holds the waiters of one namespace, or the alarm. The Worker that has the database says how to sweep. */
 export abstract class SleepingBell<Env> extends DurableObject<Env> {
   #armedUntilMs: number | null = null
+  /**
+   * In memory, since a ring must not cost a write: an object that is evicted within the second forgets them. Their timer
+   * keeps the object from hibernating for as long as a look takes, and for a second where none comes.
+   */
+  readonly #owed = owedRings<WorkerSocket>((ring) => void this.#wakeNext(this.#sockets('claimId'), ring))
 
   /** Runs the sweep; returns in how many milliseconds it is wanted again. */
   protected abstract sweep(): Promise<number | null>
@@ -84,7 +101,11 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
     }
     this.ctx.acceptWebSocket(server)
     server.serializeAttachment('claimId' in attachment ? { ...attachment, joinedAtMs: nowMs } : attachment)
-    const headers = { [QUIET_HEADER]: isQuiet ? '1' : '0', [UNARMED_HEADER]: isUnarmed ? '1' : '0' }
+    const isOwing = 'claimId' in attachment && this.#owed.joined(attachment.claimId)
+    const headers = {
+      [QUIET_HEADER]: isQuiet && !isOwing ? '1' : '0',
+      [TELL_HEADER]: isUnarmed || isOwing ? '1' : '0',
+    }
     return new Response(null, { status: 101, webSocket: client, headers })
   }
 
@@ -92,7 +113,8 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
   override async webSocketMessage(socket: WorkerSocket, message: string | ArrayBuffer): Promise<void> {
     const attachment = socket.deserializeAttachment() as Attachment | null // written by fetch above
     if (message !== NOTHING || attachment === null || !('claimId' in attachment)) return
-    const { kind, joinedAtMs = 0 } = attachment
+    const { claimId, kind, joinedAtMs = 0 } = attachment
+    this.#owed.looked(claimId, socket)
     const armedUntilMs = await this.#armedUntil()
     if (joinedAtMs <= armedUntilMs) return
     const known = (await this.ctx.storage.get<Record<string, number>>('nothing')) ?? {}
@@ -134,16 +156,8 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
   ring(due: readonly { service: string; jobs: number }[], ended: readonly string[]): void {
     const runners = due.length === 0 ? [] : this.#sockets('claimId')
     for (const { service, jobs } of due) {
-      let left = jobs
-      for (const { socket, attachment } of runners) {
-        if (left === 0) break
-        if (attachment.isRung === true || !attachment.services.includes(service)) continue
-        left--
-        // One ring, one look: the next ring wakes another. The socket stays, so that a newer poll with the same claim id
-        // still ends this one while it looks.
-        attachment.isRung = true
-        socket.serializeAttachment(attachment)
-        tell(socket, 'rung')
+      for (let left = jobs; left > 0; left--) {
+        if (!this.#wakeNext(runners, { claim: null, service, isSpare: false })) break
       }
     }
     if (ended.length === 0) return
@@ -151,6 +165,26 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
     for (const { socket, attachment } of this.#sockets('calls')) {
       if (attachment.calls.some((id) => short.has(id))) tell(socket, 'rung')
     }
+  }
+
+  /** Wakes one, of another claim than the one that was given this ring before; says whether there was one. */
+  #wakeNext(
+    runners: readonly RunnerSocket[],
+    { claim: before, service, isSpare }: Pick<OwedRing<never>, 'service' | 'isSpare'> & { claim: string | null },
+  ): boolean {
+    const next = runners.find(
+      ({ attachment: { claimId, services, isRung } }) =>
+        isRung !== true && claimId !== before && services.includes(service),
+    )
+    if (next === undefined) return false
+    const { socket, attachment } = next
+    // One ring, one look: the next ring wakes another. The socket stays, so that a newer poll with the same claim id
+    // still ends this one while it looks.
+    attachment.isRung = true
+    socket.serializeAttachment(attachment)
+    this.#owed.rung({ waiter: socket, claim: attachment.claimId, service, isSpare })
+    tell(socket, 'rung')
+    return true
   }
 
   #sockets<K extends 'claimId' | 'calls'>(kind: K) {
@@ -161,7 +195,10 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
     })
   }
 
-  override webSocketClose(socket: WorkerSocket): void {
+  override webSocketClose(socket: WorkerSocket, _code: number, _reason: string, wasClean: boolean): void {
+    const attachment = socket.deserializeAttachment() as Attachment | null // written by fetch above
+    // The socket of an isolate that dies closes too, but without its word: nobody says that there was a look.
+    if (wasClean && attachment !== null && 'claimId' in attachment) this.#owed.looked(attachment.claimId, socket)
     socket.close()
   }
 }

@@ -56,6 +56,53 @@ test('the same claim id again takes the place of the first', async () => {
   expect(await second.woken(LONG_MS)).toMatchObject({ why: 'rung' })
 })
 
+test('a ring passes on from a socket that hangs, and from the next, a second each', async () => {
+  const { runner, due } = setup()
+  const waits = [await runner(), await runner(), await runner()].map((waiter) => waiter.woken(LONG_MS))
+  const beganMs = performance.now()
+  await due('s')
+  const wokenAfterS = await Promise.all(
+    waits.map(async (wait) => {
+      expect(await wait).toMatchObject({ why: 'rung' })
+      return Math.round((performance.now() - beganMs) / 1_000)
+    }),
+  )
+  expect(wokenAfterS.toSorted((a, b) => a - b)).toEqual([0, 1, 2])
+})
+
+test('a ring stays with who looks, and finds nothing or leaves with jobs', async () => {
+  const { runner, due } = setup()
+  const claimIds = [crypto.randomUUID(), crypto.randomUUID()]
+  const rung = await Promise.all(claimIds.map((claimId) => runner(['s'], claimId)))
+  await due('s', 2)
+  const [found, nothing] = await Promise.all(
+    rung.map(async (waiter, index) => {
+      expect(await waiter.woken(LONG_MS)).toMatchObject({ why: 'rung' })
+      waiter.leave()
+      return runner(['s'], claimIds[index])
+    }),
+  )
+  found?.leave()
+  nothing?.foundNothing()
+  expect(await (await runner()).woken(2_000)).toEqual({ why: 'time' })
+})
+
+test('a ring passes on from a look whose isolate died', async () => {
+  const { runner, due, namespace } = setup()
+  const claimId = crypto.randomUUID()
+  const first = await runner(['s'], claimId)
+  await due('s')
+  await first.woken(LONG_MS)
+  await runner(['s'], claimId)
+  const other = (await runner()).woken(LONG_MS)
+  // As the runtime tells of a connection that broke: a real one would have to be cut.
+  const broken = { deserializeAttachment: () => ({ claimId, services: ['s'], kind: 's' }), close() {} }
+  await runInDurableObject(env.BELL.getByName(namespace), (bell) =>
+    (bell as SleepingBell<object>).webSocketClose(broken as never, 1006, '', false),
+  )
+  expect(await other).toMatchObject({ why: 'rung' })
+})
+
 test('an evicted object wakes its waiters all the same', async () => {
   const { runner, due, namespace } = setup()
   const waiter = await runner()

@@ -1,5 +1,5 @@
 // The bell of one process: no ring is lost between joining and waiting, and none wakes more than it must.
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { inProcessBell } from '../../src/bell/in-process.ts'
 import type { Bell, Waiter, Wake } from '../../src/bell/bell.ts'
 
@@ -102,6 +102,114 @@ describe('runners', () => {
     await bell.ring({ namespace: NAMESPACE, due: [{ service: 's', jobs: 1, inMs: 20 }] })
     expect(await isRung(waiter)).toBe(false)
     expect(await waiter.woken(LONG_MS)).toMatchObject({ why: 'rung' })
+  })
+})
+
+describe('a ring that nobody takes within a second', () => {
+  async function setup(waiting: number) {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const bell = newBell()
+    const claimIds = Array.from({ length: waiting }, () => crypto.randomUUID())
+    const waiters: Waiter[] = []
+    for (const claimId of claimIds) waiters.push(await runner(bell, ['s'], claimId))
+    /** Who has been woken, in the order of joining. */
+    const woken: number[] = []
+    for (const [index, waiter] of waiters.entries()) {
+      void waiter.woken(LONG_MS).then(({ why }) => why === 'rung' && woken.push(index))
+    }
+    /** A poll joins again, as it does before it looks. */
+    const again = (index: number) => {
+      waiters[index]?.leave()
+      return runner(bell, ['s'], claimIds[index])
+    }
+    return { bell, waiters, claimIds, woken, again }
+  }
+
+  test('passes on from one who never looks again to the next, until one does', async () => {
+    const { bell, woken, again } = await setup(4)
+    await ringFor(bell, 's')
+    await vi.advanceTimersByTimeAsync(999)
+    expect(woken).toEqual([0])
+    await vi.advanceTimersByTimeAsync(1)
+    expect(woken).toEqual([0, 1])
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(woken).toEqual([0, 1, 2])
+    const looking = await again(2)
+    looking.foundNothing()
+    expect(vi.getTimerCount()).toBe(1) // of the fourth, who still waits: the bell's own is gone
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(woken).toEqual([0, 1, 2])
+  })
+
+  test('stays with one who looks and leaves with jobs', async () => {
+    const { bell, woken, again } = await setup(2)
+    await ringFor(bell, 's')
+    const looking = await again(0)
+    await vi.advanceTimersByTimeAsync(900)
+    looking.leave()
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(woken).toEqual([0])
+  })
+
+  test('passes on from a look that hangs, once: where every look is slow, more looks would not help', async () => {
+    const { bell, woken, again } = await setup(3)
+    await ringFor(bell, 's')
+    await again(0)
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(woken).toEqual([0, 1])
+    await again(1)
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(woken).toEqual([0, 1])
+  })
+
+  test('is not taken by a look that began before it', async () => {
+    const { bell, again } = await setup(1)
+    await ringFor(bell, 's')
+    const looking = await again(0)
+    const other = (await runner(bell)).woken(LONG_MS)
+    await ringFor(bell, 's') // for the first, which looks still, and dies after it
+    looking.foundNothing()
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(await other).toMatchObject({ why: 'rung' })
+  })
+
+  test('has a second of its own', async () => {
+    const { bell, woken } = await setup(4)
+    await ringFor(bell, 's')
+    await vi.advanceTimersByTimeAsync(500)
+    await ringFor(bell, 's')
+    await vi.advanceTimersByTimeAsync(500)
+    expect(woken).toEqual([0, 1, 2])
+    await vi.advanceTimersByTimeAsync(500)
+    expect(woken).toEqual([0, 1, 2, 3])
+  })
+
+  test('is not taken by the leaving of the waiter that was rung, which did not look', async () => {
+    const { bell, waiters, claimIds, woken } = await setup(2)
+    await ringFor(bell, 's')
+    await runner(bell, ['s'], claimIds[0]) // a newer poll with its claim id, whose look hangs
+    waiters[0]?.leave()
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(woken).toEqual([0, 1])
+  })
+
+  test('is not taken by the leaving of the poll whose place the rung one took', async () => {
+    const { bell, waiters, claimIds } = await setup(1)
+    await runner(bell, ['s'], claimIds[0])
+    const other = (await runner(bell)).woken(LONG_MS)
+    await ringFor(bell, 's')
+    waiters[0]?.leave()
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(await other).toMatchObject({ why: 'rung' })
+  })
+
+  test('goes nowhere once the bell is closed', async () => {
+    const { bell, woken } = await setup(2)
+    await ringFor(bell, 's')
+    bell.close()
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(woken).toEqual([0])
   })
 })
 
