@@ -68,6 +68,8 @@ export type Wake = { why: 'rung'; ended: readonly EndedCall[] } | { why: 'handed
 export interface Waiter {
   /** Nothing can have come since a look of this kind found nothing: there is no need to look. */
   readonly isQuiet: boolean
+  /** As far as is known, somebody looks for all that is due: a look can wait for a moment. */
+  readonly isCalm: boolean
   /** A look that began after joining found nothing. One that found jobs ends by leaving. */
   foundNothing(): void
   /** Waits for a ring since `join`; a ring that came while nobody waited is not lost. `signal` ends it as time does. */

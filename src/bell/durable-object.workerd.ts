@@ -14,6 +14,7 @@ import { ARM_MS } from './arms.ts'
 import type { Bell, Interest, Ring, Wake, Waiter } from './bell.ts'
 import {
   NOTHING,
+  CALM_HEADER,
   QUIET_HEADER,
   shortId,
   TELL_HEADER,
@@ -90,6 +91,7 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
         if (response.webSocket === null) throw new Error(`the bell answered ${response.status}`)
         return socketWaiter(response.webSocket, {
           isQuiet: response.headers.get(QUIET_HEADER) === '1',
+          isCalm: response.headers.get(CALM_HEADER) === '1',
           isToTell: response.headers.get(TELL_HEADER) === '1',
         })
       } catch {
@@ -157,7 +159,10 @@ async function attachmentOf(interest: Interest): Promise<Attachment> {
   return { claimId, services, kind: Array.from(digest.subarray(0, 12), (byte) => byte.toString(36)).join('.') }
 }
 
-function socketWaiter(socket: WorkerSocket, { isQuiet, isToTell }: { isQuiet: boolean; isToTell: boolean }): Waiter {
+function socketWaiter(
+  socket: WorkerSocket,
+  { isQuiet, isCalm, isToTell }: { isQuiet: boolean; isCalm: boolean; isToTell: boolean },
+): Waiter {
   let kept: Wake | null = null
   let notify: (() => void) | null = null
   const wake = (next: Wake) => {
@@ -179,6 +184,7 @@ function socketWaiter(socket: WorkerSocket, { isQuiet, isToTell }: { isQuiet: bo
 
   return {
     isQuiet,
+    isCalm,
     foundNothing() {
       if (!isToTell || isLost) return
       try {
@@ -202,6 +208,7 @@ function socketWaiter(socket: WorkerSocket, { isQuiet, isToTell }: { isQuiet: bo
 function timedWaiter(): Waiter {
   return {
     isQuiet: false,
+    isCalm: false,
     foundNothing() {},
     async woken(maxMs, signal) {
       await pause(Math.min(maxMs, LOOK_WITHOUT_BELL_MS), signal)

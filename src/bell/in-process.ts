@@ -1,6 +1,7 @@
 // The bell of one process: waiters and writers share memory, and a ring carries the outcome along.
 import { later, sweepAlarm } from './alarm.ts'
 import { newArms, type Arms } from './arms.ts'
+import { newCalm } from './calm.ts'
 import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
 import { owedRings } from './owed.ts'
 
@@ -9,29 +10,31 @@ export const MAX_RING_AHEAD_MS = 60_000
 
 /** What a waiter tells its bell. */
 interface Told {
-  looked(waiter: InProcessWaiter): void
+  looked(waiter: InProcessWaiter, fromMs: number): void
   left(waiter: InProcessWaiter, isUnheard: boolean): void
 }
 
 class InProcessWaiter implements Waiter {
   readonly interest: Interest
   readonly isQuiet: boolean
+  readonly isCalm: boolean
   readonly #joinedAtMs = performance.now()
   readonly #arms: Arms
   readonly #told: Told
   #kept: Wake | null = null
   #resolve: ((wake: Wake) => void) | null = null
 
-  constructor(interest: Interest, arms: Arms, told: Told) {
+  constructor(interest: Interest, { arms, isCalm, told }: { arms: Arms; isCalm: boolean; told: Told }) {
     this.interest = interest
     this.#arms = arms
     this.#told = told
     this.isQuiet = 'kind' in interest && arms.isQuiet(interest.kind)
+    this.isCalm = isCalm
   }
 
   foundNothing(): void {
     if ('kind' in this.interest) this.#arms.foundNothing(this.interest.kind, this.#joinedAtMs)
-    this.#told.looked(this)
+    this.#told.looked(this, this.#joinedAtMs)
   }
 
   wake(wake: Wake): void {
@@ -104,6 +107,7 @@ export interface LocalBell extends Bell {
 export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): LocalBell {
   const alarm = sweep === undefined ? null : sweepAlarm(sweep)
   const arms = newArms()
+  const calm = newCalm()
   let sweptAtMs = -Infinity
   let wantedAtMs = -Infinity
   // Sets keep the order of arrival, so that the longest waiting is woken first.
@@ -115,7 +119,10 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
       ? interest.calls.map((id) => `${interest.namespace} call ${id}`)
       : interest.services.map((service) => `${interest.namespace} service ${service}`)
   const claimOf = (interest: Interest) => ('calls' in interest ? null : `${interest.namespace} ${interest.claimId}`)
-  const owed = owedRings<InProcessWaiter>((ring) => wakeNext(ring.waiter.interest.namespace, ring))
+  const owed = owedRings<InProcessWaiter>((ring) => {
+    const { namespace } = ring.waiter.interest
+    if (!wakeNext(namespace, ring)) calm.untaken(`${namespace} ${ring.service}`)
+  })
 
   function leaveTopics(waiter: InProcessWaiter): void {
     for (const topic of topicsOf(waiter.interest)) {
@@ -133,7 +140,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
 
   function wakeService(namespace: string, service: string, jobs: number): void {
     for (let left = jobs; left > 0; left--) {
-      if (!wakeNext(namespace, { claim: null, service, isSpare: false })) return
+      if (!wakeNext(namespace, { claim: null, service, isSpare: false })) return calm.untaken(`${namespace} ${service}`)
     }
   }
 
@@ -182,6 +189,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
     },
 
     lookAgain(namespace) {
+      calm.forget()
       const waiters = new Set([...byTopic.values()].flatMap((of) => [...of]))
       for (const waiter of waiters) {
         if (namespace === undefined || waiter.interest.namespace === namespace) waiter.wake({ why: 'rung', ended: [] })
@@ -196,9 +204,10 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
 
     async join(interest) {
       const claim = claimOf(interest)
-      const waiter = new InProcessWaiter(interest, arms, {
-        looked(of) {
+      const told: Told = {
+        looked(of, fromMs) {
           if (claim !== null) owed.looked(claim, of)
+          if ('kind' in interest) calm.foundNothing(interest.kind, fromMs)
         },
         left(of, isUnheard) {
           leave(of)
@@ -206,7 +215,15 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
           owed.looked(claim, of)
           if (isUnheard) owed.unheard(claim, of)
         },
-      })
+      }
+      const isCalm =
+        'kind' in interest &&
+        calm.isCalm(
+          claimOf(interest) ?? '',
+          interest.kind,
+          interest.services.map((service) => `${interest.namespace} ${service}`),
+        )
+      const waiter = new InProcessWaiter(interest, { arms, isCalm, told })
       if (claim !== null) {
         owed.joined(claim)
         const replaced = byClaim.get(claim)

@@ -188,6 +188,7 @@ function hasNoNotify(error: unknown): boolean {
 function neverQuiet(waiter: Waiter): Waiter {
   return {
     isQuiet: false,
+    isCalm: false,
     foundNothing() {},
     woken: (maxMs, signal) => waiter.woken(maxMs, signal),
     leave: () => waiter.leave(),

@@ -10,6 +10,7 @@ import type {
   WebSocketPair as WorkerSocketPair,
 } from '@cloudflare/workers-types'
 import { ARM_MS } from './arms.ts'
+import { newCalm } from './calm.ts'
 import { owedRings, type OwedRing } from './owed.ts'
 
 // workerd's own, where the DOM library has another or none of the name.
@@ -44,8 +45,9 @@ export const shortId = (id: string): string => id.slice(-12)
 type Message = 'rung' | 'replaced'
 export const NOTHING = 'nothing'
 
-/** What a waiter is told when it joins: that it need not look; that it is to tell of a look that found nothing. */
+/** What a waiter is told when it joins: that it need not look; or not yet; that it is to tell of a look that found nothing. */
 export const QUIET_HEADER = 'callplane-quiet'
+export const CALM_HEADER = 'callplane-calm'
 export const TELL_HEADER = 'callplane-tell'
 
 /** WebSocket.OPEN, by the standard; workerd names it otherwise. */
@@ -62,7 +64,10 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
    * In memory, since a ring must not cost a write: an object that is evicted within the second forgets them. Their timer
    * keeps the object from hibernating for as long as a look takes, and for a second where none comes.
    */
-  readonly #owed = owedRings<WorkerSocket>((ring) => void this.#wakeNext(this.#sockets('claimId'), ring))
+  readonly #owed = owedRings<WorkerSocket>((ring) => {
+    if (!this.#wakeNext(this.#sockets('claimId'), ring)) this.#calm.untaken(ring.service)
+  })
+  readonly #calm = newCalm(Date.now)
 
   /** Runs the sweep; returns in how many milliseconds it is wanted again. */
   protected abstract sweep(): Promise<number | null>
@@ -101,10 +106,17 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
     }
     this.ctx.acceptWebSocket(server)
     server.serializeAttachment('claimId' in attachment ? { ...attachment, joinedAtMs: nowMs } : attachment)
-    const isOwing = 'claimId' in attachment && this.#owed.joined(attachment.claimId)
+    let isOwing = false
+    let isCalm = false
+    if ('claimId' in attachment) {
+      const { claimId, kind, services } = attachment
+      isOwing = this.#owed.joined(claimId)
+      isCalm = this.#calm.isCalm(claimId, kind, services) && !isOwing
+    }
     const headers = {
       [QUIET_HEADER]: isQuiet && !isOwing ? '1' : '0',
-      [TELL_HEADER]: isUnarmed || isOwing ? '1' : '0',
+      [CALM_HEADER]: isCalm ? '1' : '0',
+      [TELL_HEADER]: isUnarmed || isOwing || !isCalm ? '1' : '0',
     }
     return new Response(null, { status: 101, webSocket: client, headers })
   }
@@ -115,6 +127,7 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
     if (message !== NOTHING || attachment === null || !('claimId' in attachment)) return
     const { claimId, kind, joinedAtMs = 0 } = attachment
     this.#owed.looked(claimId, socket)
+    this.#calm.foundNothing(kind, joinedAtMs)
     const armedUntilMs = await this.#armedUntil()
     if (joinedAtMs <= armedUntilMs) return
     const known = (await this.ctx.storage.get<Record<string, number>>('nothing')) ?? {}
@@ -157,7 +170,9 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
     const runners = due.length === 0 ? [] : this.#sockets('claimId')
     for (const { service, jobs } of due) {
       for (let left = jobs; left > 0; left--) {
-        if (!this.#wakeNext(runners, { claim: null, service, isSpare: false })) break
+        if (this.#wakeNext(runners, { claim: null, service, isSpare: false })) continue
+        this.#calm.untaken(service)
+        break
       }
     }
     if (ended.length === 0) return

@@ -21,6 +21,9 @@ export async function claimIdOf(
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }
 
+/** While all that is due was told to somebody, a poll looks after so long: for what a writer that died told nobody. */
+const PUT_OFF_MS = 500
+
 const NOTHING = { jobs: [], leftOver: [] }
 
 /** What a look would look for, as one text. */
@@ -40,28 +43,33 @@ export async function takeJobs(
   const services = claim.services.map(({ name }) => name)
   const interest = { namespace: runner.namespace, claimId: claim.id, services, kind: kindOf(runner.namespace, claim) }
   let wasRung = false
+  let isFirst = true
   for (;;) {
     const waiter = await plane.bell.join(interest)
     try {
       await plane.handover?.settled(claim.id)
       // Who was rung looks, whatever is known: a delayed job that has become due is no commit.
       const isQuiet = waiter.isQuiet && !wasRung
-      const { jobs, leftOver } = isQuiet
-        ? NOTHING
-        : await claimJobs(plane.sql, runner, {
-            claimId: claim.id,
-            services: claim.services,
-            maxBytes: MAX_CLAIM_BYTES,
-          })
+      const isPutOff = isFirst && waiter.isCalm && claim.waitMs > PUT_OFF_MS
+      isFirst = false
+      const { jobs, leftOver } =
+        isQuiet || isPutOff
+          ? NOTHING
+          : await claimJobs(plane.sql, runner, {
+              claimId: claim.id,
+              services: claim.services,
+              maxBytes: MAX_CLAIM_BYTES,
+            })
       const due = leftOver.map((service) => ({ service, jobs: 1 }))
       if (due.length > 0) await plane.bell.ring({ namespace: runner.namespace, due })
       if (jobs.length > 0) return await deliver(plane, runner.namespace, jobs, isGone)
-      if (!isQuiet) waiter.foundNothing()
+      if (!isQuiet && !isPutOff) waiter.foundNothing()
       await maintainNowAndThen(plane, { isQuiet })
       const leftMs = untilMs - performance.now()
       if (leftMs <= 0 || ends.aborted) return []
       const offer = waiter.handed === undefined ? undefined : plane.handover?.open(runner, claim, waiter.handed)
-      const wake = await waiter.woken(Math.min(leftMs, plane.bell.lookEveryMs), ends)
+      const lookInMs = isPutOff && !isQuiet ? PUT_OFF_MS : plane.bell.lookEveryMs
+      const wake = await waiter.woken(Math.min(leftMs, lookInMs), ends)
       const handed = (await offer?.close()) ?? []
       if (handed.length > 0) {
         // It was rung for something else too, and does not look: the next in line does.

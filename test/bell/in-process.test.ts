@@ -246,3 +246,60 @@ test('closing ends every wait', async () => {
   bell.close()
   expect(await Promise.all(waits)).toEqual([{ why: 'replaced' }, { why: 'replaced' }])
 })
+
+describe('calm', () => {
+  const lookedAndFound = async (bell: Bell, services = ['s']) => {
+    const waiter = await runner(bell, services)
+    waiter.foundNothing()
+    return waiter
+  }
+  const isCalm = async (bell: Bell, claimId?: string, services = ['s']) =>
+    (await runner(bell, services, claimId)).isCalm
+
+  test('a bell that knows of no look is not calm; after one that found nothing it is', async () => {
+    const bell = newBell()
+    expect(await isCalm(bell)).toBe(false)
+    await lookedAndFound(bell)
+    expect(await isCalm(bell)).toBe(true)
+  })
+
+  test('a ring that somebody took leaves it calm, for he looks', async () => {
+    const bell = newBell()
+    await lookedAndFound(bell)
+    await ringFor(bell, 's')
+    expect(await isCalm(bell)).toBe(true)
+  })
+
+  test('a ring that nobody took ends it, until a look has found nothing', async () => {
+    const bell = newBell()
+    const waiter = await lookedAndFound(bell)
+    waiter.leave()
+    await ringFor(bell, 's')
+    expect(await isCalm(bell)).toBe(false)
+    await lookedAndFound(bell)
+    expect(await isCalm(bell)).toBe(true)
+  })
+
+  test('so does one for more jobs than waited, and one that everybody is to hear', async () => {
+    const bell = newBell()
+    await lookedAndFound(bell)
+    await ringFor(bell, 's', 2)
+    expect(await isCalm(bell)).toBe(false)
+    await lookedAndFound(bell)
+    bell.lookAgain()
+    expect(await isCalm(bell)).toBe(false)
+  })
+
+  test('what one kind did not find says nothing of another', async () => {
+    const bell = newBell()
+    await lookedAndFound(bell)
+    expect(await isCalm(bell, crypto.randomUUID(), ['s', 'other'])).toBe(false)
+  })
+
+  test('a claim that comes again is never calm: it may be after what it was given', async () => {
+    const bell = newBell()
+    await lookedAndFound(bell)
+    const claimId = crypto.randomUUID()
+    expect([await isCalm(bell, claimId), await isCalm(bell, claimId)]).toEqual([true, false])
+  })
+})

@@ -5,11 +5,18 @@ import { setup } from '../support/plane.ts'
 
 const CALLS = 1_000
 
-/** Four statements and two requests a call, and a little for registering, keys and the last poll. */
-const MOST = { statementsPerCall: 4.05, requestsPerCall: 2.05 }
+/**
+ * Insert, claim and complete; a process hands the call over, so that its insert is its claim. And a little for registering,
+ * keys, the sweep and polls that waited for long. Two requests a call.
+ */
+const HOSTS = {
+  'by a Worker': { statementsPerCall: 3.05, gather: undefined },
+  'by a process': { statementsPerCall: 2.05, gather: setImmediate },
+}
+const MOST_REQUESTS_PER_CALL = 2.05
 
-test(`${CALLS} calls, one after another`, { timeout: 300_000 }, async () => {
-  const plane = await setup()
+test.each(Object.entries(HOSTS))(`${CALLS} calls, one after another, %s`, { timeout: 300_000 }, async (host, most) => {
+  const plane = await setup(most.gather === undefined ? {} : { gather: most.gather })
   let requests = 0
   const fetch: typeof plane.options.fetch = (input, init) => {
     requests++
@@ -30,9 +37,9 @@ test(`${CALLS} calls, one after another`, { timeout: 300_000 }, async () => {
   const statements = plane.statements()
   const kinds = Map.groupBy(statements, (text) => /(insert into|update|from) callplane\.\w+/.exec(text)?.[0] ?? text)
   console.log(
-    `over ${CALLS} single calls: ${statements.length / CALLS} statements and ${requests / CALLS} requests a call`,
+    `over ${CALLS} single calls ${host}: ${statements.length / CALLS} statements and ${requests / CALLS} requests a call`,
   )
   for (const [kind, of] of kinds) console.log(`  ${(of.length / CALLS).toFixed(3)} × ${kind} …`)
-  expect(statements.length / CALLS).toBeLessThan(MOST.statementsPerCall)
-  expect(requests / CALLS).toBeLessThan(MOST.requestsPerCall)
+  expect(statements.length / CALLS).toBeLessThan(most.statementsPerCall)
+  expect(requests / CALLS).toBeLessThan(MOST_REQUESTS_PER_CALL)
 })
