@@ -128,7 +128,7 @@ test(
     )
     expect(states).toEqual([{ state: 'succeeded', jobs: CALLS }])
     // And it was as bad as it was meant to be.
-    expect(evictions.count).toBeGreaterThan(CALLS / 50)
+    expect(evictions.count).toBeGreaterThan(CALLS / 100)
     expect(Math.min(refused.fetch, refused.arm)).toBeGreaterThan(0)
     expect(statuses).toEqual(new Set([200, 503]))
   },
