@@ -147,3 +147,23 @@ test('an alarm that meets an overloaded object is set a moment later', async () 
   await bell.alarm(3_600_000)
   expect(await alarmAt()).not.toBeNull()
 })
+
+test('a look that found nothing lets the next poll wait first, until a ring finds nobody or the object is evicted', async () => {
+  const { namespace, runner, due } = setup()
+  const looks = async () => {
+    const waiter = await runner()
+    await new Promise((resolve) => setTimeout(resolve, 2)) // a look takes longer than a tick of the clock
+    waiter.foundNothing()
+    await expect.poll(async () => (await runner()).isCalm).toBe(true)
+    waiter.leave()
+  }
+  expect((await runner()).isCalm).toBe(false)
+  await looks()
+  const claimId = crypto.randomUUID()
+  expect([(await runner(['s'], claimId)).isCalm, (await runner(['s'], claimId)).isCalm]).toEqual([true, false])
+  await due('s', 100)
+  expect((await runner()).isCalm).toBe(false)
+  await looks()
+  await evictDurableObject(env.BELL.getByName(namespace))
+  expect((await runner()).isCalm).toBe(false)
+})
