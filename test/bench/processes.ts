@@ -18,9 +18,14 @@ process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')))
 /** Starts a script; resolves with the first line of its output that matches. */
 export async function start(
   script: string,
-  { args = [], env = {}, ready }: { args?: string[]; env?: Record<string, string>; ready: RegExp },
+  {
+    args = [],
+    env = {},
+    ready,
+    flags = [],
+  }: { args?: string[]; env?: Record<string, string>; ready: RegExp; flags?: string[] },
 ): Promise<Child & { line: string }> {
-  const child = spawn(process.execPath, [script, ...args], {
+  const child = spawn(process.execPath, [...flags, script, ...args], {
     env: { ...process.env, ...env, NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -46,11 +51,15 @@ export async function start(
   }
 }
 
+/** As its first line says that it is started: Node, with these flags. */
+const [, ...CLI_FLAGS] = readFileSync(CLI, 'utf8').split('\n', 1)[0]?.split('env -S ')[1]?.split(' ') ?? []
+
 export const startCli = (
   args: string[],
   env: Record<string, string>,
   ready: RegExp,
-): Promise<Child & { line: string }> => start(CLI, { args, env, ready })
+  flags: string[] = [],
+): Promise<Child & { line: string }> => start(CLI, { args, env, ready, flags: [...CLI_FLAGS, ...flags] })
 
 /** CPU time in milliseconds of processes and all their descendants so far. */
 export function cpuMs(pids: readonly number[]): number {
