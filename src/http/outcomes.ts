@@ -14,6 +14,12 @@ export interface Ended {
 /** Rings that carry no outcomes lead to looks this far apart, where several calls are waited for. */
 const LOOKS_APART_MS = 500
 
+/**
+ * So many looks, and whoever still waits must ask again: each is a statement, and a request on Cloudflare's free plan has
+ * fifty of them and of calls to the bell together. Else many ends one by one, or results beyond one answer, would take more.
+ */
+const MAX_LOOKS = 40
+
 /** Without another process's rings, looks come this soon at first, then ever more seldom. */
 const FIRST_LOOK_MS = 50
 
@@ -38,8 +44,9 @@ export async function* outcomes(
   let mustLook = !isNew
   let lookedAtMs = -Infinity
   let lookAtMs = nextLookAtMs()
-  while (open.size > 0) {
+  for (let looks = 0; open.size > 0;) {
     if (mustLook || performance.now() >= lookAtMs) {
+      if (looks++ === MAX_LOOKS) return
       lookedAtMs = performance.now()
       const { found, isCut } = await findOutcomes(plane.sql, reach, [...open], { maxBytes: MAX_CLAIM_BYTES })
       const ended = [...open].flatMap((id): Ended[] => {
@@ -62,7 +69,7 @@ export async function* outcomes(
     // A wait that ended by time ends with a look, since a ring may have been lost; so does a ring without the outcomes.
     mustLook = wake.why !== 'rung' || wake.ended.length === 0
     if (wake.why !== 'rung') continue
-    // Calls that end one by one are looked for together: each look is a statement, and a Worker has fifty.
+    // Calls that end one by one are looked for together: each look is a statement.
     const pauseMs = wake.ended.length === 0 && open.size > 1 ? lookedAtMs + LOOKS_APART_MS - performance.now() : 0
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs))
     mustLook ||= wake.ended.some(({ outcome }) => outcome === null)

@@ -24,6 +24,12 @@ export async function claimIdOf(
 /** While all that is due was told to somebody, a poll looks after so long: for what a writer that died told nobody. */
 const PUT_OFF_MS = 500
 
+/**
+ * Rings that brought nothing, since another was quicker; then the runner is to poll anew. Each takes a look and another
+ * socket to the bell, of which a request on Cloudflare's free plan has fifty together.
+ */
+const MAX_LOST_RINGS = 10
+
 const NOTHING = { jobs: [], leftOver: [] }
 
 /** What a look would look for, as one text. */
@@ -44,6 +50,7 @@ export async function takeJobs(
   const interest = { namespace: runner.namespace, claimId: claim.id, services, kind: kindOf(runner.namespace, claim) }
   let wasRung = false
   let isFirst = true
+  let rings = 0
   for (;;) {
     const waiter = await plane.bell.join(interest)
     try {
@@ -66,7 +73,7 @@ export async function takeJobs(
       if (!isQuiet && !isPutOff) waiter.foundNothing()
       await maintainNowAndThen(plane, { isQuiet })
       const leftMs = untilMs - performance.now()
-      if (leftMs <= 0 || ends.aborted) return []
+      if (leftMs <= 0 || ends.aborted || rings === MAX_LOST_RINGS) return []
       const offer = waiter.handed === undefined ? undefined : plane.handover?.open(runner, claim, waiter.handed)
       const lookInMs = isPutOff && !isQuiet ? PUT_OFF_MS : plane.bell.lookEveryMs
       const wake = await waiter.woken(Math.min(leftMs, lookInMs), ends)
@@ -78,6 +85,7 @@ export async function takeJobs(
         return await deliver(plane, runner.namespace, handed, isGone)
       }
       wasRung = wake.why === 'rung' || wake.why === 'handed'
+      if (wasRung) rings++
       if (wake.why === 'replaced' || ends.aborted) return []
     } finally {
       waiter.leave()
