@@ -14,6 +14,7 @@ function restless(): Bell {
       const waiter = await bell.join(interest)
       return {
         isQuiet: false,
+        isCalm: false,
         foundNothing() {},
         woken: async () => ({ why: 'rung', ended: [] }),
         leave: () => waiter.leave(),

@@ -15,6 +15,8 @@ declare module 'vitest' {
       DATABASE_URL: string
       NEON_FETCH_ENDPOINT: string
       CALLPLANE_ADMIN_KEY: string
+      /** '1' where the long suites run. */
+      CALLPLANE_LONG: string
       /** Answers how many statements have reached the database. */
       STATEMENTS_URL: string
       /** Whether the long suites run at their whole size. */
@@ -34,6 +36,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     DATABASE_URL: endpoint.connectionString,
     NEON_FETCH_ENDPOINT: endpoint.url,
     CALLPLANE_ADMIN_KEY: newKey().key,
+    CALLPLANE_LONG: process.env['CALLPLANE_LONG'] ?? '',
     STATEMENTS_URL: `http://127.0.0.1:${port}/`,
     IS_LONG: process.env['CALLPLANE_LONG'] === '1',
   })

@@ -6,6 +6,7 @@ declare module 'cloudflare:workers' {
     DATABASE_URL: string
     NEON_FETCH_ENDPOINT: string
     CALLPLANE_ADMIN_KEY: string
+    CALLPLANE_LONG: string
     STATEMENTS_URL: string
     IS_LONG: boolean
     BELL: DurableObjectNamespace<SleepingBell<object>>
