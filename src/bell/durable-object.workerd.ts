@@ -1,7 +1,7 @@
 // The bell on Cloudflare, as a Worker uses it: by calls to its objects, and by a socket for each poll that waits.
 //
 // A poll waits in its Worker, where waiting is free, on a WebSocket to the object of its namespace. A ring is one call,
-// which finds the sockets that it concerns. The alarm is kept by one object for all namespaces, since the sweep rules over
+// which finds the sockets that it concerns, and carries small outcomes to those who wait for them. The alarm is kept by one object for all namespaces, since the sweep rules over
 // all of them. Its time is on disk: it outlives every isolate.
 import type {
   DurableObjectNamespace,
@@ -11,7 +11,8 @@ import type {
 import { sha256 } from '../protocol/digest.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import { ARM_MS } from './arms.ts'
-import type { Bell, Interest, Ring, Wake, Waiter } from './bell.ts'
+import { decodeBody, encodeBody } from '../protocol/wire.ts'
+import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
 import {
   NOTHING,
   CALM_HEADER,
@@ -19,6 +20,7 @@ import {
   shortId,
   TELL_HEADER,
   type Attachment,
+  type Carried,
   type SleepingBell,
 } from './sleeping-bell.workerd.ts'
 
@@ -33,7 +35,12 @@ const MAX_NAMESPACES = 10_000
 /** Namespaces have no such name. */
 const ALARM_OBJECT = ':alarm'
 
-/** The bell of a Worker. A ring carries no outcomes: the waiter looks. */
+/** An outcome up to this size goes with its ring, so that nobody looks for it. A larger one is asked of the database. */
+const MAX_CARRIED_BYTES = 16 * 1024
+/** Of all that one ring carries. */
+const MAX_RING_BYTES = 256 * 1024
+
+/** The bell of a Worker. */
 export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingBell<Env>>): Bell {
   /** When the alarm rings at the latest, as far as this isolate knows: asking for what is known costs a request. */
   let alarmAtMs = -Infinity
@@ -104,10 +111,10 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
       const later = due.flatMap(({ inMs = 0 }) => (inMs > 0 ? [inMs] : []))
       if (later.length > 0) await this.alarm(Math.min(...later))
       const now = due.filter(({ inMs = 0 }) => inMs <= 0).map(({ service, jobs }) => ({ service, jobs }))
-      const ids = ended.map(({ id }) => id)
-      if (now.length === 0 && ids.length === 0) return
+      if (now.length === 0 && ended.length === 0) return
+      const carried = carriedOf(ended)
       try {
-        await inTime(untilHeard(() => objects.getByName(namespace).ring(now, ids)))
+        await inTime(untilHeard(() => objects.getByName(namespace).ring(now, carried)))
       } catch {
         // Overloaded for longer: a look finds what was not rung for.
       }
@@ -152,6 +159,18 @@ async function untilHeard(tell: () => Promise<void>): Promise<void> {
   }
 }
 
+/** The calls that ended, with their outcomes as far as they are small. */
+function carriedOf(ended: readonly EndedCall[]): Carried[] {
+  let bytes = 0
+  return ended.map((call): Carried => {
+    if (call.outcome === null) return { id: call.id }
+    const message = encodeBody(call)
+    if (message.length > MAX_CARRIED_BYTES || bytes + message.length > MAX_RING_BYTES) return { id: call.id }
+    bytes += message.length
+    return { id: call.id, message }
+  })
+}
+
 async function attachmentOf(interest: Interest): Promise<Attachment> {
   if ('calls' in interest) return { calls: interest.calls.map(shortId) }
   const { claimId, services, kind } = interest
@@ -169,9 +188,18 @@ function socketWaiter(
     kept = next
     notify?.()
   }
+  // Else a message is a Blob, which is read later.
+  socket.binaryType = 'arraybuffer'
   socket.accept()
   socket.addEventListener('message', ({ data }) => {
-    wake(data === 'replaced' ? { why: 'replaced' } : { why: 'rung', ended: [] })
+    if (typeof data !== 'string') {
+      const ended = [decodeBody(new Uint8Array(data)) as EndedCall] // as carriedOf wrote it
+      // A ring that is kept and says to look is not made less by one that says what it found.
+      const before = kept?.why === 'rung' ? kept.ended : []
+      wake({ why: 'rung', ended: kept?.why === 'rung' && before.length === 0 ? [] : [...before, ...ended] })
+    } else {
+      wake(data === 'replaced' ? { why: 'replaced' } : { why: 'rung', ended: [] })
+    }
   })
   // Closed without a word: the object was moved or redeployed. A look tells what was missed; from then on, time does.
   let isLost = false

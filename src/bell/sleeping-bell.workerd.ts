@@ -33,6 +33,12 @@ interface RunnerSocket {
   attachment: RunnerAttachment
 }
 
+/** A call that ended, and what its waiter is sent: where there is nothing, it looks. */
+export interface Carried {
+  id: string
+  message?: Uint8Array
+}
+
 /** A sweep: when it began, and when it wants the next. */
 export interface Swept {
   atMs: number
@@ -41,7 +47,7 @@ export interface Swept {
 
 export const shortId = (id: string): string => id.slice(-12)
 
-/** What goes over a socket to its waiter, and what comes from it: that a look found nothing. */
+/** What goes over a socket to its waiter, beside outcomes; and what comes from it: that a look found nothing. */
 type Message = 'rung' | 'replaced'
 export const NOTHING = 'nothing'
 
@@ -166,7 +172,7 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
   }
 
   /** Wakes as many waiters as there are jobs, and all who wait for the calls. */
-  ring(due: readonly { service: string; jobs: number }[], ended: readonly string[]): void {
+  ring(due: readonly { service: string; jobs: number }[], ended: readonly Carried[]): void {
     const runners = due.length === 0 ? [] : this.#sockets('claimId')
     for (const { service, jobs } of due) {
       for (let left = jobs; left > 0; left--) {
@@ -176,9 +182,12 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
       }
     }
     if (ended.length === 0) return
-    const short = new Set(ended.map(shortId))
+    const byShortId = new Map(ended.map((call) => [shortId(call.id), call]))
     for (const { socket, attachment } of this.#sockets('calls')) {
-      if (attachment.calls.some((id) => short.has(id))) tell(socket, 'rung')
+      const calls = attachment.calls.flatMap((id) => byShortId.get(id) ?? [])
+      // Told to look, it finds all of them.
+      if (calls.some(({ message }) => message === undefined)) tell(socket, 'rung')
+      else for (const { message } of calls) if (message !== undefined) tell(socket, message)
     }
   }
 
@@ -219,7 +228,7 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
 }
 
 /** A socket that is just going must not keep the others from hearing. */
-function tell(socket: WorkerSocket, message: Message): void {
+function tell(socket: WorkerSocket, message: Message | Uint8Array): void {
   try {
     socket.send(message)
     if (message === 'replaced') socket.close(1000, message)

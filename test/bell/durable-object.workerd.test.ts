@@ -4,6 +4,7 @@ import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import type { Bell } from '../../src/bell/bell.ts'
 import { durableObjectBell } from '../../src/bell/durable-object.workerd.ts'
+import type { CallOutcome } from '../../src/protocol/job.ts'
 import { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
 
 const LONG_MS = 5_000
@@ -44,6 +45,38 @@ test('callers hear of their own calls alone', async () => {
   const waits = [await caller(a, b), await caller(b)].map((waiter) => waiter.woken(1_000))
   await end(a)
   expect((await Promise.all(waits)).map(({ why }) => why)).toEqual(['rung', 'time'])
+})
+
+test('a small outcome comes with its ring; for a large one, and for one that nobody said, the caller looks', async () => {
+  const { bell, namespace, caller } = setup()
+  const [small, large, unsaid] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()]
+  const outcomeOf = (bytes: number) => ({ ended: 'succeeded' as const, result: new Uint8Array(bytes).fill(7) })
+  const heardOf = async (id: string, outcome: CallOutcome | null) => {
+    const woken = (await caller(id)).woken(LONG_MS)
+    await bell.ring({ namespace, ended: [{ id, outcome }] })
+    return woken
+  }
+  expect(await heardOf(small, outcomeOf(1_000))).toEqual({
+    why: 'rung',
+    ended: [{ id: small, outcome: outcomeOf(1_000) }],
+  })
+  expect(await heardOf(large, outcomeOf(20_000))).toEqual({ why: 'rung', ended: [] })
+  expect(await heardOf(unsaid, null)).toEqual({ why: 'rung', ended: [] })
+})
+
+test('outcomes that came before the wait are all kept', async () => {
+  const { bell, namespace, caller } = setup()
+  const ids = [crypto.randomUUID(), crypto.randomUUID()]
+  const waiter = await caller(...ids)
+  const outcome = { ended: 'cancelled' as const, message: 'no' }
+  for (const id of ids) await bell.ring({ namespace, ended: [{ id, outcome }] })
+  const heard: string[] = []
+  while (heard.length < 2) {
+    const wake = await waiter.woken(LONG_MS)
+    if (wake.why !== 'rung') throw new Error(`heard of ${heard.length} only`)
+    heard.push(...wake.ended.map(({ id }) => id))
+  }
+  expect(heard).toEqual(ids)
 })
 
 test('the same claim id again takes the place of the first', async () => {

@@ -22,6 +22,7 @@ interface Budget {
 
 interface Namespace extends WirePlane {
   name: string
+  request: (path: string, init: RequestInit) => Promise<Response>
   get: (path: string) => Promise<unknown>
 }
 
@@ -38,7 +39,7 @@ async function fresh(): Promise<Namespace> {
   const request = (path: string, init: RequestInit) => options.fetch(options.url + path, init)
   const headers = { authorization: `Bearer ${options.key}` }
   const get = async (path: string) => (await request(path, { headers })).json()
-  return { name: namespace, key: options.key, app: { request }, get }
+  return { name: namespace, options, request, get }
 }
 
 /** Its key is known, its bell is armed, its runner has been seen, and the isolate has just swept: its polls will not. */
@@ -136,9 +137,9 @@ describe('to create', () => {
 
   test('a call as JSON', async () => {
     const plane = await warm()
-    const headers = { authorization: `Bearer ${plane.key}` }
+    const headers = { authorization: `Bearer ${plane.options.key}` }
     await expectWithin({ statements: 2, rings: 2 }, 'POST /v1/call/', async () => {
-      const answer = plane.app.request('/v1/call/greeter/hello', { method: 'POST', headers, body: '[1]' })
+      const answer = plane.request('/v1/call/greeter/hello', { method: 'POST', headers, body: '[1]' })
       const { jobs } = await pollOnce(plane, { runner: RUNNER, waitMs: 20_000 })
       await pollOnce(plane, { runner: RUNNER, capacity: 0, reports: jobs.map((job) => succeeded(job, 1)) })
       expect((await answer).status).toBe(200)
@@ -164,7 +165,10 @@ describe('to wait', () => {
     const ids = idsOf(made)
     await expectWithin({ statements: 40, rings: 1 }, WAIT, () =>
       ringUntil(post(plane, '/v1/calls/wait', { ids, waitMs: 20_000 }), () =>
-        env.BELL.getByName(plane.name).ring([], ids),
+        env.BELL.getByName(plane.name).ring(
+          [],
+          ids.map((id) => ({ id })),
+        ),
       ),
     )
   })

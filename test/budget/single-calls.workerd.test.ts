@@ -11,11 +11,8 @@ const CALLS = env.CALLPLANE_LONG === '1' ? 1_000 : 100
 const MOST = {
   /** The caller's create, which waits for the outcome; the runner's poll, which reports and waits for the next job. */
   requestsPerCall: 2.05,
-  /**
-   * Today five: to insert, to claim, to complete, which no call can do without; the caller's look for the outcome, since
-   * the bell does not carry it; and the runner's look before it waits, which finds nothing. Whoever saves one lowers this.
-   */
-  roundTripsPerCall: 5.1,
+  /** To insert, to claim, to complete, which no call can do without. */
+  roundTripsPerCall: 3.1,
   /** Most of them calls to the bell: two sockets and two rings a call, and another where the runner waits anew. */
   ringsPerCall: 5.1,
   subrequestsPerRequest: 10,

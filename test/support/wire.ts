@@ -10,7 +10,7 @@ import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
 import type { TestPlane } from './plane.ts'
 
 /** Any plane that has what the SDK needs: in this process, or in workerd. */
-type WirePlane = Pick<TestPlane, 'options'>
+export type WirePlane = Pick<TestPlane, 'options'>
 
 export interface Reply {
   status: number
