@@ -101,14 +101,17 @@ function encodeForPg(param: SqlParam, elements: ElementType | undefined): string
 
 async function checkOut(pool: Pool): Promise<PoolClient> {
   if (pool.ending) throw new SqlError('the connection pool is closed', CLOSED)
-  const isStartupPlain = pool.options.statement_timeout === false
+  const { statement_timeout, options } = pool.options
   try {
     return await pool.connect()
   } catch (error) {
-    if (!isStartupRefused(error) || isStartupPlain) throw connectError(error)
-    // A pooler between us and the server that takes no settings (PgBouncer): our own timer has to do.
-    pool.options.statement_timeout = false
+    const isPlanningUnknown = error instanceof DatabaseError && error.code === '42704' && options !== undefined
+    const isPlain = statement_timeout === false && options === undefined
+    if (!isPlanningUnknown && (!isStartupRefused(error) || isPlain)) throw connectError(error)
+    // A database that plans in other ways (CockroachDB), or a pooler between us and the server that takes no settings at all
+    // (PgBouncer), where our own timer has to do.
     pool.options.options = undefined
+    if (!isPlanningUnknown) pool.options.statement_timeout = false
     return checkOut(pool)
   }
 }

@@ -157,8 +157,13 @@ test('the server ends a statement after the statement timeout', async () => {
 })
 
 /** PgBouncer, as far as it ends a connection at the start with FATAL 08P01, when `isRefused` finds it should. */
-function servePooler(target: number, message: string, isRefused: (startup: Buffer) => boolean): Promise<number> {
-  const text = Buffer.from(`SFATAL\0VFATAL\0C08P01\0M${message}\0\0`)
+function servePooler(
+  target: number,
+  message: string,
+  isRefused: (startup: Buffer) => boolean,
+  code = '08P01',
+): Promise<number> {
+  const text = Buffer.from(`SFATAL\0VFATAL\0C${code}\0M${message}\0\0`)
   const refusal = Buffer.concat([Buffer.from('E'), Buffer.from([0, 0, 0, text.length + 4]), text])
   return serveTcp((socket) => {
     socket.once('data', (startup: Buffer) => {
@@ -178,6 +183,16 @@ test('a pooler that takes no settings at the start is used without them, also by
   const { sql } = await setup({ connectionString: url.href, max: 5 })
   const rows = await Promise.all(Array.from({ length: 5 }, () => sql('show statement_timeout')))
   expect(rows.flat()).toStrictEqual(Array.from({ length: 5 }, () => ({ statement_timeout: '0' })))
+})
+
+test('a database that plans in other ways is used without the settings for that, and with the statement timeout', async () => {
+  const url = new URL(await freshDatabase())
+  const message = 'unrecognized configuration parameter "random_page_cost"'
+  const isRefused = (startup: Buffer) => startup.includes('random_page_cost')
+  url.port = String(await servePooler(Number(url.port), message, isRefused, '42704'))
+  const { sql } = await setup({ connectionString: url.href, max: 5, statementTimeoutMs: 7_000 })
+  const rows = await Promise.all(Array.from({ length: 5 }, () => sql('show statement_timeout')))
+  expect(rows.flat()).toStrictEqual(Array.from({ length: 5 }, () => ({ statement_timeout: '7s' })))
 })
 
 test('a pooler that has no server to give is an error of its own: nothing was sent', async () => {
