@@ -1,4 +1,5 @@
 // A cancel, a timeout and a completion meet at one job: one of them wins, and everyone hears the same.
+import { textOf } from '../../../src/bell/messages.ts'
 import { notifyChannel } from '../../../src/bell/notify.ts'
 import { sweep } from '../../../src/jobs/sweep.ts'
 import type { Caller } from '../caller.ts'
@@ -92,7 +93,7 @@ function correction(won: number, of: number): number {
 async function sweepWithoutRest({ sql, tenant }: Stage, signal: AbortSignal): Promise<void> {
   const channel = notifyChannel({ sql, connect: () => Promise.reject(new Error('it only sends')) })
   // As the sweep of another process would tell it: look for yourselves.
-  const look = JSON.stringify({ from: 'races', rings: [[tenant.namespace, null, null]] })
+  const look = textOf({ from: 'races', look: [tenant.namespace] })
   while (!signal.aborted) {
     for await (const _ of sweep(sql, { retentionMs: 86_400_000 })) await channel.send(look)
     await pause(5)
