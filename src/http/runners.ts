@@ -93,9 +93,10 @@ function verdictAnswer(error: CallplaneError | null) {
 }
 
 function refuseTwins(services: readonly { name: string; functions: readonly { name: string }[] }[]): void {
-  const names = services.flatMap((service) => service.functions.map(({ name }) => `${service.name}.${name}`))
+  // With a space between, which no name has: names may have dots.
+  const names = services.flatMap((service) => service.functions.map(({ name }) => `${service.name} ${name}`))
   const seen = new Set<string>()
-  const twin = names.find((name) => seen.size === seen.add(name).size)
+  const twin = names.find((name) => seen.size === seen.add(name).size)?.replace(' ', '.')
   if (twin !== undefined) throw new CallplaneError('invalid_request', `${twin} stands twice in the registration`)
 }
 

@@ -44,7 +44,7 @@ export async function enqueueJobs(
   const places = new Map<string, number>()
   const named: CallRequest[] = []
   const placeOf = (call: CallRequest): number => {
-    const name = `${call.service}.${call.function}`
+    const name = `${call.service} ${call.function}` // names may have dots, and never have spaces
     const known = places.get(name)
     if (known !== undefined) return known
     places.set(name, named.push(call))

@@ -70,6 +70,21 @@ describe('create and wait', () => {
     expect((await pollOnce(plane)).jobs).toEqual([])
   })
 
+  test('calls of one batch are jobs of their own functions, where names with dots look alike', async () => {
+    const plane = await setup()
+    const calls = [
+      await aCall({ service: 'mail', function: 'v2.send' }),
+      await aCall({ service: 'mail.v2', function: 'send' }),
+    ]
+    const services = calls.map((call) => ({ name: call.service, slots: 1, functions: [{ name: call.function }] }))
+    const registered = await post(plane, '/v1/runners/register', { runner: crypto.randomUUID(), services })
+    expect(registered.status).toBe(200)
+    await create(plane, calls)
+    const status = async (id: string) => (await get(plane, `/v1/calls/${id}`)).json()
+    for (const { id, service, function: name } of calls)
+      expect(await status(id)).toMatchObject({ service, function: name })
+  })
+
   test('one bad call of a batch does not hold back the others', async () => {
     const plane = await setup()
     const good = await aCall()
