@@ -42,29 +42,21 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
       claim?.services.map((service) => service.name),
     )
     const { namespace } = principal
-    if (reports.length + heartbeats.length > 0) await plane.bell.arm(namespace)
-    // Where every slot is busy nobody claims, and still somebody must sweep.
-    if (claim === undefined) await maintainNowAndThen(plane, { isQuiet: false })
-    const failed = new AbortController()
-    const refused = new AbortController()
+    const isTelling = reports.length + heartbeats.length > 0
+    if (isTelling) await plane.bell.arm(namespace)
     const telling = Promise.all([
       applyReports(plane, namespace, reports),
       plane.transitions.heartbeat(namespace, heartbeats),
     ])
-    telling.then(
-      // A refusal is news that the runner must act on: it does not wait behind the claim.
-      (told) => told.flat().some((error) => error !== null) && refused.abort(),
-      () => failed.abort(),
-    )
     const take = async () => {
-      if (claim === undefined) return []
+      if (claim === undefined) {
+        // Where every slot is busy nobody claims, and still somebody must sweep.
+        await maintainNowAndThen(plane, { isQuiet: false })
+        return []
+      }
       const id = await claimIdOf(plane, principal, runner, claim.id)
-      const { signal } = c.req.raw
-      const ref = { namespace, id: runner }
-      const isTelling = reports.length + heartbeats.length > 0
-      if (!isTelling) return takeJobs(plane, ref, { ...claim, id }, { isGone: signal })
-      const isGone = AbortSignal.any([signal, failed.signal])
-      return takeJobs(plane, ref, { ...claim, id }, { isGone, isHurried: refused.signal })
+      const ends = isTelling ? endsOf(c.req.raw.signal, telling) : { isGone: c.req.raw.signal }
+      return takeJobs(plane, { namespace, id: runner }, { ...claim, id }, ends)
     }
     // The look for jobs goes beside the reports: neither has anything to do with the other. Where the reports fail, what it
     // took is given back before the request ends.
@@ -86,6 +78,21 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
   })
 
   return app
+}
+
+/** When a look for jobs ends that goes beside reports: with who would hear of the jobs, and sooner if the reports say so. */
+function endsOf(
+  signal: AbortSignal,
+  telling: Promise<[(CallplaneError | null)[], (CallplaneError | null)[]]>,
+): { isGone: AbortSignal; isHurried: AbortSignal } {
+  const failed = new AbortController()
+  const refused = new AbortController()
+  telling.then(
+    // A refusal is news that the runner must act on: it does not wait behind the claim.
+    (told) => told.flat().some((error) => error !== null) && refused.abort(),
+    () => failed.abort(),
+  )
+  return { isGone: AbortSignal.any([signal, failed.signal]), isHurried: refused.signal }
 }
 
 function verdictAnswer(error: CallplaneError | null) {

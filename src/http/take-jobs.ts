@@ -55,6 +55,8 @@ export async function takeJobs(
     const waiter = await plane.bell.join(interest)
     try {
       await plane.handover?.settled(claim.id)
+      // What it took now would have to be given back, which happens to a job a few times only.
+      if (isGone.aborted) return []
       // Who was rung looks, whatever is known: a delayed job that has become due is no commit.
       const isQuiet = waiter.isQuiet && !wasRung
       const isPutOff = isFirst && waiter.isCalm && claim.waitMs > PUT_OFF_MS

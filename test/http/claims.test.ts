@@ -41,6 +41,40 @@ describe('a poll whose runner has gone before the answer', () => {
     const { jobs } = await pollOnce(plane)
     expect(jobs).toMatchObject([{ id: call.id, attempt: 1, fence: 2 }])
   })
+
+  test('takes none where it has gone before the look: a job is given back a few times only', async () => {
+    const plane = await setup()
+    const call = await aCall()
+    await create(plane, [call])
+    await plane.app.request('/v1/runners/poll', {
+      method: 'POST',
+      headers: { authorization: `Bearer ${plane.key}`, 'content-type': 'application/msgpack' },
+      body: encodeBody({ runner: RUNNER, claim: { id: crypto.randomUUID(), waitMs: 0, services } }),
+      signal: AbortSignal.abort(),
+    })
+    expect((await pollOnce(plane)).jobs).toMatchObject([{ id: call.id, fence: 1 }])
+  })
+})
+
+test('reports do not wait for the sweep that their poll begins', async () => {
+  const sql = await embeddedSql()
+  const applied = Promise.withResolvers<void>()
+  const plane = await setup({
+    sql: async <R extends Row>(text: string, params?: readonly SqlParam[]) => {
+      if (text.includes('leased.at')) await applied.promise
+      const rows = await sql<R>(text, params)
+      if (text.includes('completed as')) applied.resolve()
+      return rows
+    },
+  })
+  await create(plane, [await aCall()])
+  const { jobs } = await pollOnce(plane)
+  plane.app.plane.sweeps.lastAtMs = -Infinity
+  plane.app.plane.sweeps.askedAtMs = -Infinity
+  const reports = jobs.map((job) => succeeded(job, 1))
+  const { body } = await post(plane, '/v1/runners/poll', { runner: RUNNER, reports })
+  expect(body).toMatchObject({ reports: [{}] })
+  expect(plane.statements().some((text) => text.includes('leased.at'))).toBe(true)
 })
 
 describe('a claim asked for again', () => {
