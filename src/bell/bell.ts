@@ -74,7 +74,8 @@ export interface Waiter {
   foundNothing(): void
   /** Waits for a ring since `join`; a ring that came while nobody waited is not lost. `signal` ends it as time does. */
   woken(maxMs: number, signal?: AbortSignal): Promise<Wake>
-  leave(): void
+  /** `isUnheard`: its wait was rung, and it will not look for that: the ring is for the next in line. */
+  leave(isUnheard?: boolean): void
   /** Ends its wait, or its next: it was handed something. There where writers share its memory. */
   handed?: () => void
 }

@@ -83,9 +83,9 @@ class InProcessWaiter implements Waiter {
     this.#end()
   }
 
-  leave(): void {
-    // A ring that came after this poll had looked, and that it leaves without another look, is for the next in line.
-    this.#told.left(this, this.#kept?.why === 'rung')
+  leave(isUnheard = false): void {
+    // So is a ring that came after this poll had looked, and that it has not even taken.
+    this.#told.left(this, isUnheard || this.#kept?.why === 'rung')
   }
 }
 
@@ -219,7 +219,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
       const isCalm =
         'kind' in interest &&
         calm.isCalm(
-          claimOf(interest) ?? '',
+          claim ?? '',
           interest.kind,
           interest.services.map((service) => `${interest.namespace} ${service}`),
         )

@@ -191,7 +191,7 @@ function neverQuiet(waiter: Waiter): Waiter {
     isCalm: false,
     foundNothing() {},
     woken: (maxMs, signal) => waiter.woken(maxMs, signal),
-    leave: () => waiter.leave(),
+    leave: (isUnheard) => waiter.leave(isUnheard),
     ...(waiter.handed === undefined ? {} : { handed: waiter.handed }),
   }
 }

@@ -46,13 +46,18 @@ export async function takeJobs(
 ): Promise<ClaimedJob[]> {
   const ends = isHurried === undefined ? isGone : AbortSignal.any([isGone, isHurried])
   const untilMs = performance.now() + claim.waitMs
-  const services = claim.services.map(({ name }) => name)
-  const interest = { namespace: runner.namespace, claimId: claim.id, services, kind: kindOf(runner.namespace, claim) }
+  const interest = {
+    namespace: runner.namespace,
+    claimId: claim.id,
+    services: claim.services.map(({ name }) => name),
+    kind: kindOf(runner.namespace, claim),
+  }
   let wasRung = false
   let isFirst = true
   let rings = 0
   for (;;) {
     const waiter = await plane.bell.join(interest)
+    let isUnheard = false
     try {
       await plane.handover?.settled(claim.id)
       // What it took now would have to be given back, which happens to a job a few times only.
@@ -79,18 +84,15 @@ export async function takeJobs(
       const offer = waiter.handed === undefined ? undefined : plane.handover?.open(runner, claim, waiter.handed)
       const lookInMs = isPutOff && !isQuiet ? PUT_OFF_MS : plane.bell.lookEveryMs
       const wake = await waiter.woken(Math.min(leftMs, lookInMs), ends)
+      isUnheard = wake.why === 'rung'
       const handed = (await offer?.close()) ?? []
-      if (handed.length > 0) {
-        // It was rung for something else too, and does not look: the next in line does.
-        const next = wake.why === 'rung' ? services.map((service) => ({ service, jobs: 1 })) : []
-        await plane.bell.ring({ namespace: runner.namespace, due: next })
-        return await deliver(plane, runner.namespace, handed, isGone)
-      }
+      if (handed.length > 0) return await deliver(plane, runner.namespace, handed, isGone)
+      if (wake.why === 'replaced' || ends.aborted) return []
       wasRung = wake.why === 'rung' || wake.why === 'handed'
       if (wasRung) rings++
-      if (wake.why === 'replaced' || ends.aborted) return []
+      isUnheard = false
     } finally {
-      waiter.leave()
+      waiter.leave(isUnheard)
     }
   }
 }

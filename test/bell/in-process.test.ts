@@ -54,6 +54,17 @@ describe('runners', () => {
     expect(await isRung(other)).toBe(true)
   })
 
+  test('a ring that a poll was woken by, and will not look for, is passed on at once', async () => {
+    const bell = newBell()
+    const [first, second, third] = [await runner(bell), await runner(bell), await runner(bell)]
+    await ringFor(bell, 's', 2)
+    expect(await isRung(first)).toBe(true)
+    first.leave(true)
+    expect(await isRung(third)).toBe(true)
+    expect(await isRung(second)).toBe(true)
+    second.leave()
+  })
+
   test('other services and other namespaces do not wake it', async () => {
     const bell = newBell()
     const waiter = await runner(bell)

@@ -1,6 +1,7 @@
 // Calls that are made while a poll waits for such: inserted as claimed, and answered to that poll.
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { SqlError, type Row, type Sql, type SqlParam } from '../../src/db/sql.ts'
+import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { findJob } from '../../src/jobs/find.ts'
 import { encodeBody } from '../../src/protocol/wire.ts'
 import { embeddedSql, setup, type TestPlane } from '../support/plane.ts'
@@ -136,6 +137,33 @@ test('what another statement inserts meanwhile is not handed to the same poll, w
   await created
   expect((await answer).jobs).toMatchObject([{ id: first.id }])
   expect((await pollOnce(plane)).jobs).toMatchObject([{ id: second.id }])
+})
+
+test('a poll that is rung for something else while it is handed a call leaves that to the next in line, at once', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const other = await aCall({ service: 'other' })
+  const { plane, untilItWaits } = await gathering(async (run, text) => {
+    const rows = await run()
+    // As by another process: its job has committed, and its ring arrives before the poll has what it was handed.
+    if (text.includes(INSERT)) {
+      const { namespace } = plane
+      await enqueueJobs(await embeddedSql(), namespace, [other], { retentionMs: 86_400_000 })
+      await plane.app.plane.bell.ring({ namespace, due: [{ service: 'other', jobs: 1 }] })
+    }
+    return rows
+  })
+  const waitFor = (...names: string[]) => {
+    const services = names.map((name) => ({ name, functions: ['hello'], capacity: 1 }))
+    const claim = { id: crypto.randomUUID(), waitMs: 20_000, services }
+    return untilItWaits(() => post(plane, '/v1/runners/poll', { runner: crypto.randomUUID(), claim }))
+  }
+  const first = await waitFor('greeter', 'other')
+  const second = await waitFor('other')
+  const call = await aCall()
+  await create(plane, [call])
+  expect((await first.answer).body).toMatchObject({ jobs: [{ id: call.id }] })
+  expect((await second.answer).body).toMatchObject({ jobs: [{ id: other.id }] })
 })
 
 test('a runner that went meanwhile loses nothing: the job goes to another at once, and no attempt is counted', async () => {
