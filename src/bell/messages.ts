@@ -17,30 +17,50 @@ const MAX_TEXT_CHARS = 7_000
 /** More than the rest of a text takes, and what surrounds an entry in it. */
 const FRAME_CHARS = 120
 const ENTRY_CHARS = 16
-/** A ring for more ends than this says "look", which is cheaper for all. */
+/** News of more ends, or of more services, says "look", which is cheaper for all. */
 const MAX_ENDED = 1_000
+const MAX_SERVICES = 1_000
 
 export function textOf(message: Message): string {
   return JSON.stringify(message)
 }
 
-/** The rings, which are all due now, as few texts. */
-export function textsOf(from: string, rings: readonly Ring[]): string[] {
+/** What is to be told of each namespace. However many rings it joins, it stays small. */
+export type News = Map<string, { ended: string[]; due: Map<string, number> } | 'look'>
+
+/** Joins a ring, all of which is due now, to what is to be told. */
+export function addRing(news: News, { namespace, due = [], ended = [] }: Ring): void {
+  const of = news.get(namespace) ?? { ended: [], due: new Map<string, number>() }
+  if (of === 'look') return
+  for (const { id } of ended) of.ended.push(id)
+  for (const { service, jobs } of due) of.due.set(service, (of.due.get(service) ?? 0) + jobs)
+  news.set(namespace, of.ended.length > MAX_ENDED || of.due.size > MAX_SERVICES ? 'look' : of)
+}
+
+/** Joins what is to be told since to what is to be told. */
+export function addNews(news: News, since: News): void {
+  for (const [namespace, of] of since) {
+    if (of === 'look') {
+      news.set(namespace, of)
+      continue
+    }
+    const ended = of.ended.map((id) => ({ id, outcome: null }))
+    addRing(news, { namespace, ended, due: Array.from(of.due, ([service, jobs]) => ({ service, jobs })) })
+  }
+}
+
+/** As few texts. */
+export function textsOf(from: string, news: News): string[] {
   const look: string[] = []
   const due: Message['due'] = []
   const ended: Message['ended'] = []
-  for (const [namespace, of] of Map.groupBy(rings, (ring) => ring.namespace)) {
-    const ids = of.flatMap((ring) => ring.ended ?? []).map(({ id }) => id)
-    if (ids.length > MAX_ENDED) {
+  for (const [namespace, of] of news) {
+    if (of === 'look') {
       look.push(namespace)
       continue
     }
-    for (const id of ids) ended.push([namespace, id])
-    const byService = Map.groupBy(
-      of.flatMap((ring) => ring.due ?? []),
-      ({ service }) => service,
-    )
-    for (const [service, all] of byService) due.push([namespace, service, all.reduce((sum, { jobs }) => sum + jobs, 0)])
+    for (const id of of.ended) ended.push([namespace, id])
+    for (const [service, jobs] of of.due) due.push([namespace, service, jobs])
   }
   return [
     ...inChunks(look).map((part) => textOf({ from, look: part })),

@@ -9,9 +9,9 @@
 import { SqlError } from '../db/sql.ts'
 import { later } from './alarm.ts'
 import { ARM_MS } from './arms.ts'
-import type { Bell, Due, Ring, Waiter } from './bell.ts'
+import type { Bell, Due, Waiter } from './bell.ts'
 import { MAX_RING_AHEAD_MS, type LocalBell } from './in-process.ts'
-import { textOf, textsOf, type Message } from './messages.ts'
+import { addNews, addRing, textOf, textsOf, type Message, type News } from './messages.ts'
 
 /** What carries texts between the processes of a plane. */
 export interface Channel {
@@ -37,11 +37,12 @@ const ANY = ''
 
 export function sharedBell(local: LocalBell, channel: Channel): Bell & { close(): Promise<void> } {
   const self = crypto.randomUUID()
-  const outgoing: Ring[] = []
+  let untold: News = new Map()
   let isHearing = false
   /** The database has no NOTIFY, so that nobody hears: everybody looks, and nobody is ever quiet. */
   let isHopeless = false
   let isSending = false
+  let resend: ReturnType<typeof setTimeout> | undefined
   let isOver = false
   let isAccompanied = true
   let countedAtMs = -Infinity
@@ -107,21 +108,25 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
   }
 
   /** Never rejects. */
-  async function sendAll(): Promise<void> {
-    if (isHopeless || isOver) outgoing.length = 0
-    if (isSending) return
+  async function tellOthers(): Promise<void> {
+    if (isHopeless || isOver) untold.clear()
+    if (isSending || resend !== undefined) return
     isSending = true
-    const rings: Ring[] = []
-    try {
-      while (outgoing.length > 0) {
-        rings.push(...outgoing.splice(0))
-        if (await hasCompany()) for (const text of textsOf(self, rings)) await channel.send(text)
-        rings.length = 0
+    while (untold.size > 0) {
+      const news = untold
+      untold = new Map()
+      try {
+        if (await hasCompany()) for (const text of textsOf(self, news)) await channel.send(text)
+      } catch (error) {
+        isHopeless ||= hasNoNotify(error)
+        addNews(news, untold)
+        untold = news
+        resend = later(() => {
+          resend = undefined
+          void tellOthers()
+        }, RESEND_MS)
+        break
       }
-    } catch (error) {
-      isHopeless ||= hasNoNotify(error)
-      outgoing.unshift(...rings)
-      later(() => void sendAll(), RESEND_MS)
     }
     isSending = false
   }
@@ -164,13 +169,14 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
       }
       if (due.length + ended.length === 0) return
       await local.ring({ namespace, due, ended })
-      outgoing.push({ namespace, due, ended })
-      void sendAll()
+      addRing(untold, { namespace, due, ended })
+      void tellOthers()
     },
 
     async close() {
       isOver = true
       clearTimeout(retry)
+      clearTimeout(resend)
       local.close()
       const stop = stopListening
       stopListening = null

@@ -148,6 +148,30 @@ test('what a NOTIFY that failed was to tell comes with the next', async () => {
   expect(failures).toBe(-1)
 })
 
+test('while a NOTIFY fails, rings wait for the next try together', async () => {
+  let isCut = true
+  let tries = 0
+  const a = process((channel) => ({
+    ...channel,
+    send(text) {
+      if (!text.includes('due') || !isCut) return channel.send(text)
+      tries++
+      return Promise.reject(new Error('cut'))
+    },
+  }))
+  const b = process()
+  await Promise.all([a.hears(), b.hears()])
+  const woken = (await b.bell.join(runner())).woken(LONG_MS)
+  for (let n = 0; n < 500; n++) {
+    await a.bell.ring(due())
+    if (n === 0) await expect.poll(() => tries).toBe(1)
+  }
+  expect(tries).toBeLessThan(10)
+  isCut = false
+  expect(await woken).toEqual({ why: 'rung', ended: [] })
+  expect(toldJobs(a.rings())).toBe(500)
+})
+
 test('who loses the connection looks, looks often until it hears again, and then hears', async () => {
   const [a, b] = [process(), process()]
   await Promise.all([a.hears(), b.hears()])
