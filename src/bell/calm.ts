@@ -28,10 +28,10 @@ export function newCalm(now: () => number = () => performance.now()): Calm {
 
   return {
     untaken(service) {
-      remember(untakenAtMs, service, now(), (_, atMs) => {
-        // Whoever looked before that one looks again.
-        for (const [kind, foundAtMs] of foundNothingAtMs) if (foundAtMs <= atMs) foundNothingAtMs.delete(kind)
-      })
+      const forgottenAtMs = remember(untakenAtMs, service, now())
+      if (forgottenAtMs === undefined) return
+      // Whoever looked before that one looks again.
+      for (const [kind, atMs] of foundNothingAtMs) if (atMs <= forgottenAtMs) foundNothingAtMs.delete(kind)
     },
     foundNothing(kind, atMs) {
       remember(foundNothingAtMs, kind, atMs)
@@ -47,18 +47,14 @@ export function newCalm(now: () => number = () => performance.now()): Calm {
   }
 }
 
-/** Puts it at the end, and drops the oldest where there are too many. */
-function remember<T>(
-  known: Map<string, T>,
-  key: string,
-  value: T,
-  dropped: (key: string, value: T) => void = () => {},
-): void {
+/** Puts it at the end, and drops the oldest where there are too many: that one's value, if so. */
+function remember<T>(known: Map<string, T>, key: string, value: T): T | undefined {
   known.delete(key)
   known.set(key, value)
-  if (known.size <= MAX_KNOWN) return
+  if (known.size <= MAX_KNOWN) return undefined
   for (const [oldest, old] of known) {
     known.delete(oldest)
-    return dropped(oldest, old)
+    return old
   }
+  return undefined
 }

@@ -1,8 +1,8 @@
 // The bell on Cloudflare, as a Worker uses it: by calls to its objects, and by a socket for each poll that waits.
 //
 // A poll waits in its Worker, where waiting is free, on a WebSocket to the object of its namespace. A ring is one call,
-// which finds the sockets that it concerns, and carries small outcomes to those who wait for them. The alarm is kept by one object for all namespaces, since the sweep rules over
-// all of them. Its time is on disk: it outlives every isolate.
+// which finds the sockets that it concerns, and carries small outcomes to those who wait for them. The alarm is kept by one
+// object for all namespaces, since the sweep rules over all of them. Its time is on disk: it outlives every isolate.
 import type {
   DurableObjectNamespace,
   Response as WorkerResponse,
@@ -10,8 +10,8 @@ import type {
 } from '@cloudflare/workers-types'
 import { sha256 } from '../protocol/digest.ts'
 import { CallplaneError } from '../protocol/errors.ts'
-import { ARM_MS } from './arms.ts'
 import { decodeBody, encodeBody } from '../protocol/wire.ts'
+import { ARM_MS } from './arms.ts'
 import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
 import {
   NOTHING,

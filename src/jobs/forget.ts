@@ -1,12 +1,12 @@
 // Jobs are kept for a stated time after their end; then they go, with their attempts.
 import type { Sql } from '../db/sql.ts'
 
-// An end never changes, so that what was old when it was locked is old when it is deleted: the delete asks for the key alone.
 /** Deletes jobs that ended longer ago than `retentionMs`, the oldest first, at most `limit` at once. How many. */
 export async function forgetJobs(
   sql: Sql,
   { retentionMs, limit }: { retentionMs: number; limit: number },
 ): Promise<number> {
+  // An end never changes, so that what was old when it was locked is old when it is deleted: the delete asks for the key alone.
   const [row] = await sql<{ forgotten: number }>(
     /* sql all namespaces */ `
     with old as (
