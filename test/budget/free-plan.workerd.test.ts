@@ -1,11 +1,11 @@
 // What each kind of request may ask of others, so that it has room on Cloudflare's free plan, where nothing else would say so.
 import { env, exports } from 'cloudflare:workers'
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
-import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { ClaimedJob } from '../../src/protocol/runners.ts'
-import { setup } from '../support/worker.ts'
+import { setup, sql } from '../support/worker.ts'
 import { aCall, create, pollOnce, post, succeeded, threw, type WirePlane } from '../support/wire.ts'
-import { overFreePlan, spent, type Spent } from './meter.ts'
+import { overFreePlan, spent, statementsOf, type Spent } from './meter.ts'
 
 const RUNNER = '33333333-3333-4333-8333-333333333333'
 const CREATE = 'POST /v1/calls'
@@ -90,13 +90,14 @@ async function claimed(plane: WirePlane, count: number): Promise<ClaimedJob[]> {
   return jobs
 }
 
-/** Rings again and again until the answer is there, and a moment apart, so that it can come. */
-async function ringUntil(answer: Promise<unknown>, ring: () => Promise<unknown>): Promise<void> {
+/** Rings again whenever the request has looked once more, until its answer is there: each ring costs it a look. */
+async function ringUntil(answer: Promise<unknown>, what: string, ring: () => Promise<unknown>): Promise<void> {
   const there = new AbortController()
   const settled = answer.finally(() => there.abort())
-  for (let rings = 0; !there.signal.aborted && rings < 1_000; rings++) {
-    await ring()
-    await new Promise((resolve) => setTimeout(resolve, 5))
+  for (let rings = 0; !there.signal.aborted; rings++) {
+    const hasLooked = () => there.signal.aborted || statementsOf(what) > rings
+    await vi.waitUntil(hasLooked, { timeout: 10_000, interval: 1 })
+    if (!there.signal.aborted) await ring()
   }
   await settled
 }
@@ -164,7 +165,7 @@ describe('to wait', () => {
     await create(plane, made)
     const ids = idsOf(made)
     await expectWithin({ statements: 40, rings: 1 }, WAIT, () =>
-      ringUntil(post(plane, '/v1/calls/wait', { ids, waitMs: 20_000 }), () =>
+      ringUntil(post(plane, '/v1/calls/wait', { ids, waitMs: 20_000 }), WAIT, () =>
         env.BELL.getByName(plane.name).ring(
           [],
           ids.map((id) => ({ id })),
@@ -203,14 +204,17 @@ describe('to poll', () => {
     await runInDurableObject(bell, (_, { storage }) => storage.put('armedUntilMs', Date.now() - 10))
     await evictDurableObject(bell)
     await wait(plane)
-    await new Promise((resolve) => setTimeout(resolve, 50)) // what it found is on its way to the object
+    const found = () => runInDurableObject(bell, (_, { storage }) => storage.get('nothing'))
+    await expect.poll(found, { interval: 1 }).toBeDefined()
     await expectWithin({ statements: 0, rings: 2 }, POLL, () => wait(plane))
   })
 
   test('and to be rung for all the time, while others are quicker', async () => {
     const plane = await warm()
     await expectWithin({ statements: 11, rings: 11 }, POLL, () =>
-      ringUntil(wait(plane, 20_000), () => env.BELL.getByName(plane.name).ring([{ service: 'greeter', jobs: 1 }], [])),
+      ringUntil(wait(plane, 20_000), POLL, () =>
+        env.BELL.getByName(plane.name).ring([{ service: 'greeter', jobs: 1 }], []),
+      ),
     )
   })
 
@@ -269,11 +273,11 @@ describe('the cron trigger', () => {
 
   test('where 1,000 calls have expired', async () => {
     const plane = await warm()
-    const made = await calls(1_000, { deadlineMs: 1_000 })
+    const made = await calls(1_000, { deadlineMs: 3_600_000 })
     await create(plane, made)
+    await sql(`update callplane.jobs set deadline_at = now() - interval '1 second' where namespace = $1`, [plane.name])
     // Not the alarm, which would be quicker.
     await runInDurableObject(env.BELL.getByName(':alarm'), (_, { storage }) => storage.deleteAlarm())
-    await new Promise((resolve) => setTimeout(resolve, 1_100)) // deadlines are the database's time
     await expectWithin({ statements: 7, rings: 8 }, 'cron', cron)
     expect(await plane.get('/v1/calls?state=pending')).toEqual({ calls: [] })
   })

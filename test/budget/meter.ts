@@ -51,6 +51,9 @@ let work: BellWork = { messages: 0, alarms: 0, rowsWritten: 0, busyMs: 0 }
 /** What began since the last time. What goes on is counted on. */
 export const spent = (): Spent[] => all.splice(0)
 
+/** How many of them the first that began since then, and is so called, has run by now. */
+export const statementsOf = (what: string): number => all.find((one) => one.what.startsWith(what))?.statements ?? 0
+
 export function bellWork(): BellWork {
   const done = work
   work = { messages: 0, alarms: 0, rowsWritten: 0, busyMs: 0 }
