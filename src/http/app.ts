@@ -72,7 +72,7 @@ export function createApp({
     metrics: createMetrics(),
     log,
     retentionMs,
-    sweeps: { lastAtMs: -Infinity, askedAtMs: -Infinity, outage: newOutage() },
+    sweeps: { lastAtMs: -Infinity, toldAtMs: -Infinity, askedAtMs: -Infinity, outage: newOutage() },
   }
   const app = new Hono<HttpEnv>()
 

@@ -20,8 +20,18 @@ export interface Plane {
   log: (event: LogEvent) => void
   /** How long finished jobs stay. Default 7 days. */
   retentionMs: number
-  /** When this process last began a sweep, and when a poll last asked for one, in the terms of `performance.now()`. */
-  sweeps: { lastAtMs: number; askedAtMs: number; outage: Outage }
+  sweeps: Sweeps
+}
+
+/** What this process knows of its sweeps, in the terms of `performance.now()`. */
+export interface Sweeps {
+  /** When it last began one, however that ended. */
+  lastAtMs: number
+  /** When the last began that told of all that it found due. */
+  toldAtMs: number
+  /** When a poll last asked for one. */
+  askedAtMs: number
+  outage: Outage
 }
 
 export interface LogEvent {

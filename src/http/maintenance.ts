@@ -9,10 +9,14 @@ import type { Plane } from './context.ts'
 const SWEPT_WITHIN_MS = 10_000
 /** While all is quiet they only ask the bell whether what was seen coming has come, which on Cloudflare is a request. */
 const QUIET_WITHIN_MS = 60_000
-/** Delayed jobs that became due before a process swept for the first time: for so long somebody may wait unheard. */
+/** Delayed jobs that became due before a process first swept, or while it could not: so long somebody may wait unheard. */
 const MAX_SINCE_MS = 60_000
 /** A job that became due while the last sweep looked may have been seen by none. */
 const OVERLAP_MS = 1_000
+/** Bells that are armed at once. One that does not answer keeps its place for a second. */
+const ARMED_AT_ONCE = 25
+/** What was passed over is tried again so much later. */
+const PASSED_OVER_AGAIN_MS = 5_000
 
 /** One turn of the sweep over all namespaces. Returns in how many milliseconds the next is wanted; null: nothing known. */
 export async function maintain(plane: Plane): Promise<number | null> {
@@ -26,21 +30,57 @@ export async function maintain(plane: Plane): Promise<number | null> {
 
 async function sweepOnce(plane: Plane): Promise<number | null> {
   const nowMs = performance.now()
-  const sinceMs = Math.round(Math.min(Math.max(0, nowMs - plane.sweeps.lastAtMs), MAX_SINCE_MS)) + OVERLAP_MS
+  const sinceMs = Math.round(Math.min(Math.max(0, nowMs - plane.sweeps.toldAtMs), MAX_SINCE_MS)) + OVERLAP_MS
   plane.sweeps.lastAtMs = nowMs
-  const begin = async () => {
-    for (const namespace of await findOverdueNamespaces(plane.sql, { sinceMs })) await plane.bell.arm(namespace)
-  }
+  let passedOver: readonly string[] = []
+  const begin = async () => (passedOver = await armOverdue(plane, { sinceMs }))
   const graceMs = () => plane.sweeps.outage.answered()
   const turn = sweep(plane.sql, { retentionMs: plane.retentionMs, sinceMs, begin, graceMs })
   for (;;) {
     const { done, value } = await turn.next()
     if (done === true) {
+      // Not swept then, and not all told: whoever sweeps next begins with these.
+      if (passedOver.length > 0) return Math.min(value ?? PASSED_OVER_AGAIN_MS, PASSED_OVER_AGAIN_MS)
+      plane.sweeps.toldAtMs = nowMs
       await plane.bell.swept(performance.now() - nowMs, value)
       return value
     }
     for (const [namespace, jobs] of Map.groupBy(value, (job) => job.namespace)) await tell(plane, namespace, jobs)
   }
+}
+
+/**
+ * Arms the bells of what the sweep is about to move. Returns the namespaces whose bells refused: nothing may be committed
+ * there, which is no reason to leave the jobs of the others.
+ */
+async function armOverdue(plane: Plane, { sinceMs }: { sinceMs: number }): Promise<string[]> {
+  const refused: { namespace: string; error: unknown }[] = []
+  const namespaces = (await findOverdueNamespaces(plane.sql, { sinceMs })).values()
+  const armOneByOne = async () => {
+    // Each takes the next that nobody has taken.
+    for (const namespace of namespaces) {
+      try {
+        await plane.bell.arm(namespace)
+      } catch (error) {
+        refused.push({ namespace, error })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: ARMED_AT_ONCE }, armOneByOne))
+  const [first] = refused
+  if (first !== undefined) {
+    const { namespace, error } = first
+    plane.metrics.count('callplane_namespaces_passed_over_total', {}, refused.length)
+    // One line for all: where nothing answers they are many, and again at the next sweep.
+    plane.log({
+      level: 'error',
+      event: 'sweep_passed_over',
+      namespaces: refused.length,
+      namespace,
+      detail: String(error),
+    })
+  }
+  return refused.map(({ namespace }) => namespace)
 }
 
 /** The same from a timer, a cron trigger or a poll: only where something was written since the last, and setting the alarm. */

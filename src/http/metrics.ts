@@ -8,6 +8,8 @@ const HELP = {
   callplane_reports_refused_total: 'Reports of attempts that had lost their lease.',
   callplane_jobs_given_back_total: 'Jobs whose runner had gone before it heard of them.',
   callplane_jobs_swept_total: 'Jobs that the sweep moved, by the state that they went to.',
+  callplane_namespaces_passed_over_total:
+    'Namespaces that a sweep left as they were, since their bell could not be armed.',
 } as const
 
 type MetricName = keyof typeof HELP

@@ -1,9 +1,9 @@
 // A deadline passed: pending or running → failed.
 import type { Sql } from '../db/sql.ts'
-import type { Moved } from './moved.ts'
+import type { Moved, PassingOver } from './moved.ts'
 
 /** pending or running → failed (`expired`), for calls whose deadline has passed; at most `limit` at once. */
-export async function expireJobs(sql: Sql, { limit }: { limit: number }): Promise<Moved[]> {
+export async function expireJobs(sql: Sql, { limit, except = [] }: { limit: number } & PassingOver): Promise<Moved[]> {
   return sql<Moved>(
     /* sql all namespaces */ `
     with overdue as (
@@ -12,6 +12,7 @@ export async function expireJobs(sql: Sql, { limit }: { limit: number }): Promis
           when j.attempt = 0 then 'before a runner took it' else 'between two attempts' end as message
       from callplane.jobs j
       where j.state in ('pending', 'running') and j.deadline_at is not null and j.deadline_at <= now()
+        and j.namespace || '' <> all($2::text[])
       order by j.deadline_at
       limit $1::int8
       for update skip locked
@@ -32,6 +33,6 @@ export async function expireJobs(sql: Sql, { limit }: { limit: number }): Promis
       where lease_token is not null
     )
     select namespace, id, service, state, due_in_ms from ended`,
-    [limit],
+    [limit, except],
   )
 }

@@ -1,34 +1,42 @@
 // When the sweep has something to do: one look at the ends of four indexes.
 import type { Sql } from '../db/sql.ts'
+import type { PassingOver } from './moved.ts'
 
 /** What the sweep does, and milliseconds until there is any of it, over all namespaces. Not above 0: now. Null: none known. */
 export type NextDuties = Record<'lease' | 'deadline' | 'delay' | 'retention', number | null>
 
-export interface DutyOptions {
+export interface DutyOptions extends PassingOver {
   /** How long jobs are kept after their end. */
   retentionMs: number
   /** Delayed jobs that have become due within this time count as due now; earlier ones have been told of. */
   sinceMs: number
 }
 
-export async function findNextDuties(sql: Sql, { retentionMs, sinceMs }: DutyOptions): Promise<NextDuties> {
+export async function findNextDuties(
+  sql: Sql,
+  { retentionMs, sinceMs, except = [] }: DutyOptions,
+): Promise<NextDuties> {
   const [next] = await sql<NextDuties>(
     /* sql all namespaces */ `
     select (extract(epoch from leased.at - now()) * 1000)::int8 as lease,
       (extract(epoch from limited.at - now()) * 1000)::int8 as deadline,
       (extract(epoch from delayed.at - now()) * 1000)::int8 as delay,
       (extract(epoch from ended.at - now()) * 1000)::int8 + $1::int8 as retention
-    from (select min(lease_expires_at) as at from callplane.jobs where state = 'running') leased,
+    from (
+        select min(lease_expires_at) as at from callplane.jobs
+        where state = 'running' and namespace || '' <> all($3::text[])
+      ) leased,
       (
         select min(deadline_at) as at from callplane.jobs
-        where deadline_at is not null and state in ('pending', 'running')
+        where deadline_at is not null and state in ('pending', 'running') and namespace || '' <> all($3::text[])
       ) limited,
       (
         select min(run_at) as at from callplane.jobs
         where state = 'pending' and run_at > created_at and run_at > now() - $2::int8 * interval '1 millisecond'
+          and namespace || '' <> all($3::text[])
       ) delayed,
       (select min(finished_at) as at from callplane.jobs where finished_at is not null) ended`,
-    [retentionMs, sinceMs],
+    [retentionMs, sinceMs, except],
   )
   return next ?? { lease: null, deadline: null, delay: null, retention: null }
 }

@@ -1,6 +1,6 @@
 // A lease ran out: running → pending, to be tried again, or running → failed. By its timeout, or by silence.
 import type { Sql } from '../db/sql.ts'
-import type { Moved } from './moved.ts'
+import type { Moved, PassingOver } from './moved.ts'
 
 /**
  * A function that ends its process takes the jobs beside it along. They come back together, would be claimed together, and
@@ -14,7 +14,10 @@ const PLACES = 20
  * `stalled`. At most `limit` at once; safe to run many times side by side, since locked rows are passed over and the
  * outer guard asks for the same token and an expired lease once more. A first stall is tried again at once.
  */
-export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): Promise<Moved[]> {
+export async function retryStalledJobs(
+  sql: Sql,
+  { limit, except = [] }: { limit: number } & PassingOver,
+): Promise<Moved[]> {
   return sql<Moved>(
     /* sql all namespaces */ `
     with overdue as (
@@ -32,6 +35,7 @@ export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): 
           else 0 end as backoff_ms
       from callplane.jobs j
       where j.state = 'running' and j.lease_expires_at <= now()
+        and j.namespace || '' <> all($4::text[])
       order by j.lease_expires_at
       limit $1::int8
       for update skip locked
@@ -61,6 +65,6 @@ export async function retryStalledJobs(sql: Sql, { limit }: { limit: number }): 
       select namespace, id, fence, attempt, lease_token, runner_id, started_at, outcome, message from ended
     )
     select namespace, id, service, state, due_in_ms from ended`,
-    [limit, PLACES, APART_MS],
+    [limit, PLACES, APART_MS, except],
   )
 }

@@ -19,8 +19,11 @@ export interface SweepOptions {
   sinceMs?: number
   /** Statements of one duty. Default 20. */
   rounds?: number
-  /** Runs before the first of them that changes anything. */
-  begin?: () => Promise<void>
+  /**
+   * Runs before the first of them that changes anything. The namespaces that it returns are passed over: nothing of theirs is
+   * moved or told of, or counts as something to do again. What has ended there is forgotten all the same.
+   */
+  begin?: () => Promise<readonly string[]>
   /** Asked once the database has answered: for how many milliseconds leases that ran out are spared. Default 0. */
   graceMs?: () => number
 }
@@ -38,11 +41,11 @@ export async function* sweep(
   const spareMs = graceMs()
   if (isDue(due.lease) && spareMs > 0) due.lease = spareMs
   const hasWork = Object.values(due).some(isDue)
-  if (hasWork) await begin?.()
-  if (isDue(due.deadline)) yield* untilDone(() => expireJobs(sql, { limit: LIMIT }), rounds)
-  if (isDue(due.lease)) yield* untilDone(() => retryStalledJobs(sql, { limit: LIMIT }), rounds)
+  const except = hasWork && begin !== undefined ? await begin() : []
+  if (isDue(due.deadline)) yield* untilDone(() => expireJobs(sql, { limit: LIMIT, except }), rounds)
+  if (isDue(due.lease)) yield* untilDone(() => retryStalledJobs(sql, { limit: LIMIT, except }), rounds)
   if (isDue(due.delay)) {
-    const justDue = await findJustDue(sql, { sinceMs, limit: MAX_TOLD })
+    const justDue = await findJustDue(sql, { sinceMs, limit: MAX_TOLD, except })
     if (justDue.length > 0) yield justDue
   }
   if (isDue(due.retention)) {
@@ -52,7 +55,7 @@ export async function* sweep(
     await forgetRunners(sql, { retentionMs, limit: LIMIT })
   }
   if (!hasWork) return earliest(due)
-  const next = await findNextDuties(sql, { retentionMs, sinceMs: 0 })
+  const next = await findNextDuties(sql, { retentionMs, sinceMs: 0, except })
   return earliest(isDue(next.lease) && spareMs > 0 ? { ...next, lease: spareMs } : next)
 }
 

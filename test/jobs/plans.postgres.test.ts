@@ -12,6 +12,7 @@ import { failJobs } from '../../src/jobs/fail.ts'
 import { findOutcomes } from '../../src/jobs/find.ts'
 import { giveBackJobs } from '../../src/jobs/give-back.ts'
 import { heartbeatJobs } from '../../src/jobs/heartbeat.ts'
+import { findNextDuties } from '../../src/jobs/overdue.ts'
 import { redeliverJobs } from '../../src/jobs/redeliver.ts'
 import { retryStalledJobs } from '../../src/jobs/stall.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
@@ -99,4 +100,23 @@ test.each(Object.entries(TRANSITIONS))('%s', async (_, run) => {
   const before = await rowsRead()
   await run()
   expect((await rowsRead()) - before).toBeLessThan(100)
+})
+
+/** Entries of indexes that this connection has read so far, also where the index alone tells. */
+async function entriesRead(): Promise<number> {
+  await database.sql('select pg_stat_force_next_flush()')
+  const [row] = await database.sql<{ read: number }>(
+    `select sum(idx_tup_read)::int8 as read from pg_stat_user_indexes where schemaname = 'callplane'`,
+  )
+  return row?.read ?? 0
+}
+
+// The last: it takes all that is left, tells Postgres what is in the table, and plans are made anew.
+test('what is due next, where Postgres knows that there is one namespace alone', async () => {
+  for (let taken = 1; taken > 0;) taken = (await claim(1_000)).length
+  await database.sql('vacuum analyze callplane.jobs')
+  const before = await entriesRead()
+  const { lease } = await findNextDuties(database.sql, { retentionMs: 1_000, sinceMs: 1_000 })
+  expect(lease).toBeGreaterThan(0)
+  expect((await entriesRead()) - before).toBeLessThan(100)
 })

@@ -74,10 +74,16 @@ export class Operations {
     },
     churn: () => this.#churn(),
     cancel: () => cancelJobs(this.#sql, this.#reach(), this.#someIds(), 'no longer wanted'),
-    expire: () => expireJobs(this.#sql, { limit: 500 }),
-    stall: () => retryStalledJobs(this.#sql, { limit: 500 }),
-    duties: () => findNextDuties(this.#sql, { retentionMs: RETENTION_MS, sinceMs: this.#random.int(0, 10_000) }),
-    justDue: () => findJustDue(this.#sql, { sinceMs: this.#random.int(0, 10_000), limit: 500 }),
+    expire: () => expireJobs(this.#sql, { limit: 500, except: this.#someNamespaces() }),
+    stall: () => retryStalledJobs(this.#sql, { limit: 500, except: this.#someNamespaces() }),
+    duties: () => {
+      const sinceMs = this.#random.int(0, 10_000)
+      return findNextDuties(this.#sql, { retentionMs: RETENTION_MS, sinceMs, except: this.#someNamespaces() })
+    },
+    justDue: () => {
+      const sinceMs = this.#random.int(0, 10_000)
+      return findJustDue(this.#sql, { sinceMs, limit: 500, except: this.#someNamespaces() })
+    },
     forget: async () => {
       await forgetJobs(this.#sql, { retentionMs: RETENTION_MS, limit: 500 })
       await forgetRunners(this.#sql, { retentionMs: RETENTION_MS, limit: 500 })
@@ -202,6 +208,11 @@ export class Operations {
     const random = this.#random
     const ids = this.#calls.slice(-10).flatMap(({ call }) => (random.chance(0.4) ? [call.id] : []))
     return random.chance(0.1) ? [...ids, random.uuid()] : ids
+  }
+
+  /** Mostly none. */
+  #someNamespaces(): string[] {
+    return NAMESPACES.filter(() => this.#random.chance(0.2))
   }
 
   #reach() {

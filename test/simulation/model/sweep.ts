@@ -1,8 +1,14 @@
 // The model of the sweep: the look for what is overdue, and its duties.
 import type { Row } from '../../../src/db/sql.ts'
 import { backoffMs, counted } from './reports.ts'
-import { instant, int8, integer, keyOf, type Run, type Statement } from './statement.ts'
+import { instant, int8, integer, keyOf, list, type Run, type Statement } from './statement.ts'
 import { NO_LEASE, type JobRow } from './tables.ts'
+
+/** The jobs but for those of the namespaces that are passed over. */
+function* exceptOf(run: Run, place: number, jobs: Iterable<JobRow>): Generator<JobRow> {
+  const except = new Set(list<string>(run, place))
+  for (const job of jobs) if (!except.has(job.namespace)) yield job
+}
 
 /** The first so many of the rows that are due and not locked, by when they were due; and what lets them go. */
 function overdue(
@@ -27,7 +33,7 @@ export const expire: Statement = {
   marks: ["set state = 'failed', failure = 'expired'"],
   begin(run) {
     const { tables, nowMs } = run
-    const { jobs, unlock } = overdue(run, tables.open(), (job) => job.deadline_at)
+    const { jobs, unlock } = overdue(run, exceptOf(run, 2, tables.open()), (job) => job.deadline_at)
     return () => {
       unlock()
       return jobs.flatMap((seen): Row[] => {
@@ -54,7 +60,7 @@ export const stall: Statement = {
   marks: ['went silent: it crashed, froze or lost its network'],
   begin(run) {
     const { tables, nowMs } = run
-    const { jobs, unlock } = overdue(run, tables.running(), (job) => job.lease_expires_at)
+    const { jobs, unlock } = overdue(run, exceptOf(run, 4, tables.running()), (job) => job.lease_expires_at)
     return () => {
       unlock()
       return jobs.flatMap((seen): Row[] => {
@@ -119,7 +125,7 @@ export const nextDuties: Statement = {
     let deadline = Infinity
     let delay = Infinity
     const sinceMs = nowMs - integer(run, 2)
-    for (const job of tables.open()) {
+    for (const job of exceptOf(run, 3, tables.open())) {
       const isDelayed = job.state === 'pending' && job.run_at > job.created_at && job.run_at > sinceMs
       if (isDelayed) delay = Math.min(delay, job.run_at)
       lease = Math.min(lease, job.lease_expires_at ?? Infinity)
@@ -158,7 +164,7 @@ export const justDue: Statement = {
   begin(run) {
     const { tables, nowMs } = run
     const sinceMs = nowMs - integer(run, 2)
-    const due = [...tables.open()].filter(({ state, run_at, created_at }) => {
+    const due = [...exceptOf(run, 3, tables.open())].filter(({ state, run_at, created_at }) => {
       return state === 'pending' && run_at > created_at && run_at > sinceMs && run_at <= nowMs
     })
     const rows = due
