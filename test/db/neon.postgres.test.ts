@@ -1,14 +1,15 @@
 // The unmodified Neon driver in front of our endpoint: faults on the way, and who may ask at all.
-import { setTimeout as sleep } from 'node:timers/promises'
 import { neon, neonConfig, type NeonQueryFunction } from '@neondatabase/serverless'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { Pool } from 'pg'
 import { neonSql } from '../../src/db/neon.ts'
 import { startNeonEndpoint, type Endpoint, type EndpointOptions, type Fault } from '../../src/db/neon-endpoint.node.ts'
 import { openEmbedded, type EmbeddedDatabase } from '../../src/db/pglite.node.ts'
+import { pgSql } from '../../src/db/pg.ts'
 import { isOutcomeUnknown, SqlError, withRetry, type Sql } from '../../src/db/sql.ts'
 import { freshDatabase } from '../support/fresh-database.ts'
 import { breakable } from '../support/tcp.ts'
+import { untilAsleep } from './asleep.ts'
 
 let embedded: EmbeddedDatabase
 beforeAll(async () => {
@@ -77,27 +78,22 @@ test('a session that Postgres ends is an error with its code, and the endpoint g
   const { sql } = await setup({ backend: pool })
   const [row] = await sql<{ pid: number }>('select pg_backend_pid() as pid')
   const sleeping = sql('select pg_sleep(20)').catch((error: unknown) => error)
-  const isAsleep = async (): Promise<boolean> => {
-    const [found] = await sql<{ n: number }>(
-      `select count(*) as n from pg_stat_activity where wait_event = 'PgSleep' and pid = $1::int4`,
-      [row?.pid ?? 0],
-    )
-    return found?.n === 1
-  }
-  await expect.poll(isAsleep).toBe(true)
+  await untilAsleep(sql)
   await sql('select pg_terminate_backend($1::int4)', [row?.pid ?? 0])
   expect(await sleeping).toMatchObject({ name: 'SqlError', code: '57P01' })
   expect(await sql('select 1 as one')).toStrictEqual([{ one: 1 }])
 })
 
 test('a connection to Postgres that breaks under a statement leaves its outcome unknown, and the endpoint goes on', async () => {
-  const { url, breakAll } = await breakable(await freshDatabase())
+  const directUrl = await freshDatabase()
+  const { url, breakAll } = await breakable(directUrl)
   const pool = new Pool({ connectionString: url })
   onTestFinished(() => pool.end())
+  const direct = pgSql({ connectionString: directUrl })
+  onTestFinished(() => direct.close())
   const { sql } = await setup({ backend: pool })
   const sleeping = sql('select pg_sleep(20)').catch((error: unknown) => error)
-  await expect.poll(() => pool.totalCount - pool.idleCount).toBe(1)
-  await sleep(100)
+  await untilAsleep(direct.sql)
   breakAll()
   expect(await sleeping).toMatchObject({ name: 'SqlError', code: null })
   expect(await sql('select 1 as one')).toStrictEqual([{ one: 1 }])

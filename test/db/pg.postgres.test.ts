@@ -1,11 +1,12 @@
 // What pg's pool does when the server, the network or a pooler does not play along.
 import { connect } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { pgSql, type PgDatabase, type PgOptions } from '../../src/db/pg.ts'
 import { isOutcomeUnknown, SqlError } from '../../src/db/sql.ts'
 import { freshDatabase } from '../support/fresh-database.ts'
 import { breakable, serveTcp } from '../support/tcp.ts'
+import { untilAsleep } from './asleep.ts'
 
 async function setup(options: Partial<PgOptions> = {}): Promise<PgDatabase & { url: string }> {
   const url = options.connectionString ?? (await freshDatabase())
@@ -81,7 +82,7 @@ test('a session ended by the server has an unknown outcome, and the next stateme
   const admin = await setup({ connectionString: url })
   const [row] = await sql<{ pid: number }>('select pg_backend_pid() as pid')
   const sleeping = failure(sql('select pg_sleep(20)'))
-  await sleep(100)
+  await untilAsleep(admin.sql)
   await admin.sql('select pg_terminate_backend($1::int4)', [row?.pid ?? 0])
   const error = await sleeping
   expect(error.code).toBe('57P01')
@@ -93,17 +94,21 @@ test('an idle session ended by the server goes unnoticed', async () => {
   const { sql, url } = await setup()
   const admin = await setup({ connectionString: url })
   const [row] = await sql<{ pid: number }>('select pg_backend_pid() as pid')
-  await admin.sql('select pg_terminate_backend($1::int4)', [row?.pid ?? 0])
-  await sleep(100)
+  const pid = row?.pid ?? 0
+  await admin.sql('select pg_terminate_backend($1::int4)', [pid])
+  const isThere = async () => (await admin.sql('select pid from pg_stat_activity where pid = $1::int4', [pid])).length
+  await expect.poll(isThere).toBe(0)
+  await setImmediate() // its goodbye came before: now it is read
   expect(await sql('select 1 as one')).toStrictEqual([{ one: 1 }])
 })
 
 test('a connection that breaks under a statement leaves its outcome unknown', async () => {
-  const { url, breakAll } = await breakable(await freshDatabase())
+  const direct = await setup()
+  const { url, breakAll } = await breakable(direct.url)
   const { sql } = await setup({ connectionString: url })
   await sql('select 1')
   const sleeping = failure(sql('select pg_sleep(20)'))
-  await sleep(100)
+  await untilAsleep(direct.sql)
   breakAll()
   const error = await sleeping
   expect([error.code, isOutcomeUnknown(error)]).toStrictEqual([null, true])
@@ -142,7 +147,7 @@ test('more statements than may wait for a connection are turned away at once, an
   const { sql } = await setup({ maxWaiting: 2 })
   await sql('select 1')
   const held = sql('select pg_sleep(0.3)')
-  await sleep(10) // it has its connection
+  await setImmediate() // it has its connection
   const waiting = [sql<{ n: number }>('select 1::int8 as n'), sql<{ n: number }>('select 2::int8 as n')]
   const refused = await failure(sql('select 3'))
   expect(refused).toMatchObject({ code: '53300' })
