@@ -7,7 +7,7 @@ import { neonSql } from './db/neon.ts'
 import { pgSql } from './db/pg.ts'
 import type { Sql } from './db/sql.ts'
 import { createApp, type App } from './http/app.ts'
-import type { Plane } from './http/context.ts'
+import type { LogEvent, Plane } from './http/context.ts'
 import { maintain, maintainAndArm } from './http/maintenance.ts'
 
 export interface Env {
@@ -34,16 +34,21 @@ const ofRequest = new AsyncLocalStorage<Sql>()
 
 let app: App | null = null
 
+const log = (event: LogEvent): void => console.log(JSON.stringify(event))
+
 function appOf(env: Env): App {
   app ??= createApp({
     sql: env.HYPERDRIVE === undefined ? neonOf(env) : sqlOfRequest,
-    bell: durableObjectBell(env.BELL),
+    bell: durableObjectBell(env.BELL, {
+      onFailure: ({ isOverloaded, ...failure }) =>
+        log({ level: 'error', event: isOverloaded ? 'bell_overloaded' : 'bell_failed', ...failure }),
+    }),
     adminKey: env.CALLPLANE_ADMIN_KEY || undefined,
     origins: (env.CALLPLANE_ORIGINS ?? '')
       .split(',')
       .map((origin) => origin.trim())
       .filter(Boolean),
-    log: (event) => console.log(JSON.stringify(event)),
+    log,
   })
   return app
 }

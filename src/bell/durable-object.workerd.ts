@@ -13,6 +13,7 @@ import { CallplaneError } from '../protocol/errors.ts'
 import { decodeBody, encodeBody } from '../protocol/wire.ts'
 import { ARM_MS } from './arms.ts'
 import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
+import { failuresTold, type BellFailure } from './failures.ts'
 import {
   NOTHING,
   CALM_HEADER,
@@ -40,8 +41,27 @@ const MAX_CARRIED_BYTES = 16 * 1024
 /** Of all that one ring carries. */
 const MAX_RING_BYTES = 256 * 1024
 
+export interface DurableObjectBellOptions {
+  /** Told of failures, of each kind once a minute at most. Default: nobody is. */
+  onFailure?: (failure: BellFailure) => void
+}
+
 /** The bell of a Worker. */
-export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingBell<Env>>): Bell {
+export function durableObjectBell<Env>(
+  objects: DurableObjectNamespace<SleepingBell<Env>>,
+  { onFailure = () => {} }: DurableObjectBellOptions = {},
+): Bell {
+  const failed = failuresTold(onFailure)
+  /** The answer of an object, in time. */
+  async function answered<T>(object: string, answer: Promise<T>): Promise<T> {
+    try {
+      return await inTime(answer)
+    } catch (error) {
+      failed({ namespace: object === ALARM_OBJECT ? null : object, error })
+      throw error
+    }
+  }
+
   /** When the alarm rings at the latest, as far as this isolate knows: asking for what is known costs a request. */
   let alarmAtMs = -Infinity
   /** When this isolate last armed the bell of a namespace. */
@@ -54,7 +74,7 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
       const nowMs = Date.now()
       if (nowMs - (armedAtMs.get(namespace) ?? -Infinity) < ARM_MS / 2) return
       try {
-        await inTime(Promise.all([objects.getByName(namespace).arm(), objects.getByName(ALARM_OBJECT).arm()]))
+        await Promise.all([namespace, ALARM_OBJECT].map((object) => answered(object, objects.getByName(object).arm())))
       } catch (cause) {
         throw new CallplaneError('overloaded', 'the bell of the namespace does not answer', { cause })
       }
@@ -65,7 +85,7 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
     async isQuietSince(namespace, atMs) {
       const agoMs = performance.now() - atMs
       try {
-        return await inTime(objects.getByName(namespace).isQuietSince(Date.now() - agoMs))
+        return await answered(namespace, objects.getByName(namespace).isQuietSince(Date.now() - agoMs))
       } catch {
         return false
       }
@@ -73,7 +93,7 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
 
     async isSwept() {
       try {
-        return await inTime(objects.getByName(ALARM_OBJECT).isSwept())
+        return await answered(ALARM_OBJECT, objects.getByName(ALARM_OBJECT).isSwept())
       } catch {
         return false
       }
@@ -83,7 +103,7 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
       const nowMs = Date.now()
       const swept = { atMs: nowMs - agoMs, wantedAtMs: nowMs + (nextMs ?? Number.MAX_SAFE_INTEGER / 2) }
       try {
-        await inTime(objects.getByName(ALARM_OBJECT).swept(swept))
+        await answered(ALARM_OBJECT, objects.getByName(ALARM_OBJECT).swept(swept))
       } catch {
         // The next sweep says so.
       }
@@ -94,7 +114,7 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
         const stub = objects.getByName(interest.namespace)
         const attachment = JSON.stringify(await attachmentOf(interest))
         const headers = { upgrade: 'websocket', 'callplane-interest': attachment }
-        const response = await inTime<WorkerResponse>(stub.fetch('https://bell/', { headers }))
+        const response = await answered<WorkerResponse>(interest.namespace, stub.fetch('https://bell/', { headers }))
         if (response.webSocket === null) throw new Error(`the bell answered ${response.status}`)
         return socketWaiter(response.webSocket, {
           isQuiet: response.headers.get(QUIET_HEADER) === '1',
@@ -114,7 +134,10 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
       if (now.length === 0 && ended.length === 0) return
       const carried = carriedOf(ended)
       try {
-        await inTime(untilHeard(() => objects.getByName(namespace).ring(now, carried)))
+        await answered(
+          namespace,
+          untilHeard(() => objects.getByName(namespace).ring(now, carried)),
+        )
       } catch {
         // Overloaded for longer: a look finds what was not rung for.
       }
@@ -124,7 +147,10 @@ export function durableObjectBell<Env>(objects: DurableObjectNamespace<SleepingB
       const nowMs = Date.now()
       if (alarmAtMs > nowMs && alarmAtMs <= nowMs + inMs) return
       try {
-        await inTime(untilHeard(() => objects.getByName(ALARM_OBJECT).alarmBy(inMs)))
+        await answered(
+          ALARM_OBJECT,
+          untilHeard(() => objects.getByName(ALARM_OBJECT).alarmBy(inMs)),
+        )
         alarmAtMs = nowMs + inMs
       } catch {
         // The cron trigger and the polls find what the alarm does not.

@@ -4,8 +4,11 @@ import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import type { Bell } from '../../src/bell/bell.ts'
 import { durableObjectBell } from '../../src/bell/durable-object.workerd.ts'
+import type { BellFailure } from '../../src/bell/failures.ts'
 import type { CallOutcome } from '../../src/protocol/job.ts'
 import { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
+import { aCall, post } from '../support/wire.ts'
+import { setup as setupWorker } from '../support/worker.ts'
 
 const LONG_MS = 5_000
 let tests = 0
@@ -146,7 +149,7 @@ test('an evicted object wakes its waiters all the same', async () => {
 })
 
 /** The object refuses the next so many requests of the kind, as one on Cloudflare that has too much to do. */
-function overload(method: 'ring' | 'alarmBy', { times }: { times: number }): void {
+function overload(method: 'arm' | 'isQuietSince' | 'ring' | 'alarmBy', { times }: { times: number }): void {
   const refuse = () => Promise.reject(Object.assign(new Error('Durable Object is overloaded'), { overloaded: true }))
   const spy = vi.spyOn(SleepingBell.prototype, method)
   for (let n = 0; n < times; n++) spy.mockImplementationOnce(refuse)
@@ -170,6 +173,38 @@ test('a ring that is heard by nobody does not fail its writer, or hold it for lo
   await due('s')
   expect(performance.now() - beganMs).toBeLessThan(2_000)
   expect(await waiter.woken(0)).toEqual({ why: 'time' })
+})
+
+test('an overloaded bell is told of once a minute, with how often it was, and apart from one that fails otherwise', async () => {
+  let passedMs = 0
+  const now = Date.now.bind(Date)
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + passedMs)
+  onTestFinished(() => clock.mockRestore())
+  const told: BellFailure[] = []
+  const bell = durableObjectBell(env.BELL, { onFailure: (failure) => told.push(failure) })
+  const refuse = async (namespace: string) => {
+    overload('isQuietSince', { times: 1 })
+    expect(await bell.isQuietSince(namespace, 0)).toBe(false)
+  }
+  for (const namespace of ['first', 'second', 'third']) await refuse(namespace)
+  const isOverloaded = { isOverloaded: true, detail: expect.stringContaining('Durable Object is overloaded') }
+  expect(told).toEqual([{ namespace: 'first', failures: 1, ...isOverloaded }])
+  vi.spyOn(SleepingBell.prototype, 'isSwept').mockRejectedValueOnce(new Error('the object has moved'))
+  expect(await bell.isSwept()).toBe(false)
+  expect(told.splice(1)).toMatchObject([{ namespace: null, failures: 1, isOverloaded: false }])
+  passedMs = 60_001
+  await refuse('fourth')
+  expect(told.splice(1)).toEqual([{ namespace: 'fourth', failures: 3, ...isOverloaded }])
+})
+
+test('the Worker logs that a bell is overloaded, and the request is refused', async () => {
+  const plane = await setupWorker()
+  const log = vi.spyOn(console, 'log').mockImplementation(() => {})
+  onTestFinished(() => log.mockRestore())
+  overload('arm', { times: 2 }) // the namespace's, and the one that keeps the alarm
+  expect((await post(plane, '/v1/calls', { calls: [await aCall()] })).status).toBe(503)
+  const lines = log.mock.calls.map(([line]) => JSON.parse(String(line)) as object)
+  expect(lines).toMatchObject([{ level: 'error', event: 'bell_overloaded', failures: 1 }])
 })
 
 test('an alarm that meets an overloaded object is set a moment later', async () => {
