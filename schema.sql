@@ -9,6 +9,8 @@
 --   lease      a runner's hold on an attempt: a random token and an expiry
 --   fence      a number that only grows over the attempts of a job, for user code to compare
 --   sweep      the maintenance that cron, claims and alarms share
+--   event      a step of a job, in the log that live queries follow
+--   tick       the logical time of that log: a number that only grows, given to events that have committed
 --
 -- The life of a job
 --
@@ -39,7 +41,7 @@
 --
 -- What time does
 --   The sweep ends what is overdue: leases and timeouts that ran out, deadlines that passed, and jobs that ended so long
---   ago that they are forgotten. An alarm at the next of these times, a timer (a cron trigger on Cloudflare) and the polls
+--   ago that they are forgotten, and the events of jobs that are gone. An alarm at the next of these times, a timer (a cron trigger on Cloudflare) and the polls
 --   of the runners all start it; any one of them suffices. Each duty is one bounded statement that passes over locked rows
 --   and asks again under the lock, so that any number of sweeps may run at once.
 --
@@ -223,4 +225,71 @@ create table if not exists callplane.attempts (
     outcome in ('succeeded', 'cancelled', 'threw', 'timed_out', 'stalled', 'expired')
   ),
   constraint threw_has_an_error check ((outcome = 'threw') = (error is not null))
+);
+
+-- What happened: each step of a job, written by the statement that makes it. This is a job's timeline, and the log that live
+-- queries follow. A row tells how the job stood before and after, so that a view can be kept without the jobs at hand:
+--   from_state, from_attempt   before; null: the job is made here
+--   to_state, attempt          after; null: the job is forgotten here
+--   the rest                   the job's columns after the step; before a forgetting, which has no after. run_at, runner_id
+--                              and started_at are those of the attempt that begins or ends here.
+-- Rows are inserted before their transactions commit, so that neither their time nor any number taken at the insert says in
+-- which order they become visible. The tick does: it is given to rows that have committed, by one at a time.
+--
+-- What clients of live queries ask for all to see is in the same log, as `command`s, so that every peer applies it at the same
+-- place of it.
+create table if not exists callplane.events (
+  namespace text not null,
+  subject_id uuid not null, -- the job; of a command, the client that sent it
+  id uuid not null default gen_random_uuid(),
+  at timestamptz not null default now(),
+  tick int8, -- given while somebody watches, and only then
+  from_state text,
+  to_state text,
+  service text,
+  function text,
+  priority int8,
+  parent_id uuid,
+  created_at timestamptz,
+  run_at timestamptz,
+  fence int8,
+  from_attempt int8,
+  attempt int8,
+  failure text,
+  runner_id uuid,
+  started_at timestamptz,
+  finished_at timestamptz,
+  command jsonb,
+  primary key (namespace, subject_id, id),
+  constraint step_or_command check (
+    (from_state is null) = (from_attempt is null) and (to_state is null) = (attempt is null)
+    and (command is null) = (coalesce(from_state, to_state) is not null)
+  )
+);
+
+-- What has committed and has no tick yet. Where nobody watches that is everything, so that it is looked at from a time on.
+create index if not exists events_unstamped on callplane.events (namespace, at)
+where tick is null;
+
+-- The log, in order.
+create index if not exists events_stamped on callplane.events (namespace, tick)
+where tick is not null;
+
+-- The sweep: events of jobs that are gone.
+create index if not exists events_of_forgotten on callplane.events (at, namespace)
+where from_state is not null and to_state is null;
+
+-- How far the log of a namespace has come. One process at a time gives ticks: who holds the lease of this row, under its
+-- epoch. The row's lock is held until the ticks are committed, so that they become visible in order; and a holder that was
+-- thought dead finds another epoch when it wakes.
+create table if not exists callplane.heads (
+  namespace text primary key,
+  tick int8 not null default 0,
+  -- Events from before are not stamped: nobody watched then.
+  watched_from timestamptz not null,
+  -- Since the last tick before this one, events were left out. Who has come no further begins anew.
+  base_tick int8 not null default 0,
+  epoch int8 not null default 0,
+  holder uuid,
+  expires_at timestamptz
 );

@@ -37,6 +37,9 @@ export function callStatus(job: JobRecord): CallStatus {
       ...(attempt.error === null ? {} : { error: attempt.error }),
       ...(attempt.message === null ? {} : { message: attempt.message }),
     })),
+    timeline: job.steps.map(({ atMs, from, to, fence, attempt }) => {
+      return { at: instant(atMs), ...(from === null ? {} : { from }), to, attempt, fence }
+    }),
   }
 }
 

@@ -44,7 +44,14 @@ async function cancelOnce(sql: Sql, reach: Reach, ids: readonly string[], reason
       from held h
       where j.namespace = h.namespace and j.id = h.id and j.state || '' in ('pending', 'running')
         and j.lease_token is not distinct from h.lease_token
-      returning j.id
+      returning j.namespace, j.id, h.state as from_state, j.service, j.function, j.priority, j.parent_id, j.created_at,
+        j.run_at, j.fence, j.attempt, j.runner_id, j.started_at, j.finished_at
+    ), told as (
+      insert into callplane.events (namespace, subject_id, from_state, to_state, service, function, priority, parent_id,
+        created_at, run_at, fence, from_attempt, attempt, runner_id, started_at, finished_at)
+      select namespace, id, from_state, 'cancelled', service, function, priority, parent_id,
+        created_at, run_at, fence, attempt, attempt, runner_id, started_at, finished_at
+      from ended
     ), kept as (
       insert into callplane.attempts (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, message)
       select $1, h.id, h.fence, h.attempt, h.lease_token, h.runner_id, h.started_at, 'cancelled', $3

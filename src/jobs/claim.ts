@@ -81,6 +81,12 @@ export async function claimJobs(
       from fitting f
       where j.namespace = f.namespace and j.id = f.id and j.state || '' = 'pending'
       returning j.*
+    ), told as (
+      insert into callplane.events (namespace, subject_id, from_state, to_state, service, function, priority, parent_id,
+        created_at, run_at, fence, from_attempt, attempt, runner_id, started_at)
+      select namespace, id, 'pending', 'running', service, function, priority, parent_id,
+        created_at, run_at, fence, attempt - 1, attempt, runner_id, started_at
+      from claimed
     )
     select c.id, c.service, c.function, c.args, c.lease_token as token, c.attempt, c.max_attempts, c.fence, c.parent_id,
       (extract(epoch from c.lease_expires_at - now()) * 1000)::int8 as lease_left_ms,

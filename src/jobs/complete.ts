@@ -26,7 +26,14 @@ export async function completeJobs(
             lease_token = null, lease_expires_at = null, claim_id = null
           from sent s
           where j.namespace = s.namespace and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
-          returning j.id, s.token, j.fence, j.attempt, j.runner_id, j.started_at
+          returning s.token, j.namespace, j.id, j.service, j.function, j.priority, j.parent_id, j.created_at, j.run_at,
+            j.fence, j.attempt, j.runner_id, j.started_at, j.finished_at
+        ), told as (
+          insert into callplane.events (namespace, subject_id, from_state, to_state, service, function, priority, parent_id,
+            created_at, run_at, fence, from_attempt, attempt, runner_id, started_at, finished_at)
+          select namespace, id, 'running', 'succeeded', service, function, priority, parent_id,
+            created_at, run_at, fence, attempt, attempt, runner_id, started_at, finished_at
+          from completed
         ), kept as (
           insert into callplane.attempts (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome)
           select $1, id, fence, attempt, token, runner_id, started_at, 'succeeded' from completed

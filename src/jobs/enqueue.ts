@@ -61,35 +61,45 @@ export async function enqueueJobs(
         (f.policy ->> 'timeoutMs')::int8 as timeout_ms, (f.policy ->> 'deadlineMs')::int8 as deadline_ms
       from unnest($4::text[], $5::text[]) with ordinality as n (service, function, place)
       left join callplane.functions f on f.namespace = $1 and f.service = n.service and f.name = n.function
+    ), made as (
+      insert into callplane.jobs (namespace, id, service, function, args, args_digest, parent_id, origin_id, priority,
+        run_at, deadline_at, max_attempts, retry, timeout_ms, lease_ms, state, attempt, fence, runner_id, claim_id,
+        lease_token, started_at, timeout_at, lease_expires_at)
+      select $1, s.id, f.service, f.function, s.args, s.args_digest, s.parent_id, s.id, coalesce(s.priority, f.priority),
+        now() + coalesce(s.delay_ms, 0) * interval '1 millisecond',
+        now() + coalesce(s.deadline_ms, f.deadline_ms) * interval '1 millisecond',
+        case when s.retry is null then f.attempts else (s.retry::jsonb ->> 'attempts')::int8 end,
+        coalesce(s.retry::jsonb, f.retry), coalesce(s.timeout_ms, f.timeout_ms), f.lease_ms,
+        case when s.claim_id is null then 'pending' else 'running' end,
+        case when s.claim_id is null then 0 else 1 end, case when s.claim_id is null then 0 else 1 end,
+        s.runner_id, s.claim_id, case when s.claim_id is not null then gen_random_uuid() end,
+        case when s.claim_id is not null then now() end,
+        case when s.claim_id is not null
+          then now() + coalesce(s.timeout_ms, f.timeout_ms) * interval '1 millisecond' end,
+        case when s.claim_id is not null then now()
+          + least(f.lease_ms, $21::int8, coalesce(s.timeout_ms, f.timeout_ms)) * interval '1 millisecond' end
+      from unnest($2::uuid[], $3::int8[], $18::int8[], $6::bytea[], $7::bytea[], $8::uuid[], $9::int8[], $10::int8[],
+        $11::int8[], $12::int8[], $15::text[], $19::uuid[], $20::uuid[])
+        as s (id, made_at_ms, place, args, args_digest, parent_id, delay_ms, priority, timeout_ms, deadline_ms, retry,
+          runner_id, claim_id)
+      join named f on f.place = s.place
+      where s.made_at_ms between (extract(epoch from now()) * 1000)::int8 - $13::int8
+        and (extract(epoch from now()) * 1000)::int8 + $14::int8
+      order by s.id
+      on conflict (namespace, id) do nothing
+      returning namespace, id, state, service, function, priority, parent_id, created_at, run_at, fence, attempt, runner_id,
+        started_at, deadline_at, lease_token, max_attempts, lease_expires_at, timeout_at, retry
+    ), told as (
+      insert into callplane.events (namespace, subject_id, to_state, service, function, priority, parent_id,
+        created_at, run_at, fence, attempt, runner_id, started_at)
+      select namespace, id, state, service, function, priority, parent_id,
+        created_at, run_at, fence, attempt, runner_id, started_at
+      from made
     )
-    insert into callplane.jobs (namespace, id, service, function, args, args_digest, parent_id, origin_id, priority,
-      run_at, deadline_at, max_attempts, retry, timeout_ms, lease_ms, state, attempt, fence, runner_id, claim_id,
-      lease_token, started_at, timeout_at, lease_expires_at)
-    select $1, s.id, f.service, f.function, s.args, s.args_digest, s.parent_id, s.id, coalesce(s.priority, f.priority),
-      now() + coalesce(s.delay_ms, 0) * interval '1 millisecond',
-      now() + coalesce(s.deadline_ms, f.deadline_ms) * interval '1 millisecond',
-      case when s.retry is null then f.attempts else (s.retry::jsonb ->> 'attempts')::int8 end,
-      coalesce(s.retry::jsonb, f.retry), coalesce(s.timeout_ms, f.timeout_ms), f.lease_ms,
-      case when s.claim_id is null then 'pending' else 'running' end,
-      case when s.claim_id is null then 0 else 1 end, case when s.claim_id is null then 0 else 1 end,
-      s.runner_id, s.claim_id, case when s.claim_id is not null then gen_random_uuid() end,
-      case when s.claim_id is not null then now() end,
-      case when s.claim_id is not null
-        then now() + coalesce(s.timeout_ms, f.timeout_ms) * interval '1 millisecond' end,
-      case when s.claim_id is not null then now()
-        + least(f.lease_ms, $21::int8, coalesce(s.timeout_ms, f.timeout_ms)) * interval '1 millisecond' end
-    from unnest($2::uuid[], $3::int8[], $18::int8[], $6::bytea[], $7::bytea[], $8::uuid[], $9::int8[], $10::int8[],
-      $11::int8[], $12::int8[], $15::text[], $19::uuid[], $20::uuid[])
-      as s (id, made_at_ms, place, args, args_digest, parent_id, delay_ms, priority, timeout_ms, deadline_ms, retry,
-        runner_id, claim_id)
-    join named f on f.place = s.place
-    where s.made_at_ms between (extract(epoch from now()) * 1000)::int8 - $13::int8
-      and (extract(epoch from now()) * 1000)::int8 + $14::int8
-    order by s.id
-    on conflict (namespace, id) do nothing
-    returning id, (extract(epoch from deadline_at - now()) * 1000)::int8 as deadline_in_ms, lease_token as token,
+    select id, (extract(epoch from deadline_at - now()) * 1000)::int8 as deadline_in_ms, lease_token as token,
       max_attempts, (extract(epoch from lease_expires_at - now()) * 1000)::int8 as lease_left_ms,
-      (extract(epoch from timeout_at - now()) * 1000)::int8 as timeout_left_ms, retry -> 'on' as retry_on`,
+      (extract(epoch from timeout_at - now()) * 1000)::int8 as timeout_left_ms, retry -> 'on' as retry_on
+    from made`,
     [
       namespace,
       calls.map((call) => call.id),

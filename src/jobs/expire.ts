@@ -23,8 +23,15 @@ export async function expireJobs(sql: Sql, { limit, except = [] }: { limit: numb
       from overdue o
       where j.namespace = o.namespace and j.id = o.id and j.state = o.state
         and j.lease_token is not distinct from o.lease_token
-      returning j.namespace, j.id, j.service, j.state, 0::int8 as due_in_ms,
+      returning j.namespace, j.id, o.state as from_state, j.state, j.service, j.function, j.priority, j.parent_id,
+        j.created_at, j.run_at, j.failure, j.finished_at, 0::int8 as due_in_ms,
         o.fence, o.attempt, o.lease_token, o.runner_id, o.started_at, o.message
+    ), told as (
+      insert into callplane.events (namespace, subject_id, from_state, to_state, service, function, priority, parent_id,
+        created_at, run_at, fence, from_attempt, attempt, failure, runner_id, started_at, finished_at)
+      select namespace, id, from_state, state, service, function, priority, parent_id,
+        created_at, run_at, fence, attempt, attempt, failure, runner_id, started_at, finished_at
+      from ended
     ), kept as (
       insert into callplane.attempts
         (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, message)

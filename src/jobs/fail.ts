@@ -31,7 +31,7 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
       with sent as materialized (
         select $1::text as namespace, * from unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bool[]) as s (id, token, error, is_retryable)
       ), held as (
-        select j.namespace, j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at, s.error,
+        select j.namespace, j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at, j.run_at, s.error,
           j.timeout_at is not null and j.timeout_at <= now() as is_timed_out,
           j.attempt < j.max_attempts and j.retry is not null and case
             when j.timeout_at <= now() then j.retry -> 'on' ? 'timeout' else s.is_retryable end as is_tried_again,
@@ -59,7 +59,15 @@ export async function failJobs(sql: Sql, namespace: string, reports: readonly Fa
           lease_token = null, lease_expires_at = null, claim_id = null
         from told h
         where j.namespace = h.namespace and j.id = h.id and j.state || '' = 'running' and j.lease_token = h.lease_token
-        returning j.id, h.lease_token as token, j.state, j.run_at, j.failure, j.service
+        returning h.lease_token as token, j.namespace, j.id, j.state, j.service, j.function, j.priority, j.parent_id,
+          j.created_at, j.run_at, h.run_at as was_due_at, j.fence, j.attempt, j.failure, j.runner_id, j.started_at,
+          j.finished_at
+      ), known as (
+        insert into callplane.events (namespace, subject_id, from_state, to_state, service, function, priority, parent_id,
+          created_at, run_at, fence, from_attempt, attempt, failure, runner_id, started_at, finished_at)
+        select namespace, id, 'running', state, service, function, priority, parent_id,
+          created_at, was_due_at, fence, attempt, attempt, failure, runner_id, started_at, finished_at
+        from ended
       ), kept as (
         insert into callplane.attempts
           (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, error, message)

@@ -81,6 +81,15 @@ export interface AttemptRecord {
   message: string | null
 }
 
+/** One step of a job, as its event tells. Null `from`: it was made. */
+export interface StepRecord {
+  atMs: number
+  from: JobState | null
+  to: JobState
+  fence: number
+  attempt: number
+}
+
 export interface JobRecord {
   id: string
   service: string
@@ -103,6 +112,8 @@ export interface JobRecord {
   /** Whether a runner has ever registered the function. */
   isServed: boolean
   attempts: AttemptRecord[]
+  /** Every step since the job was made, the newest where there are very many. */
+  steps: StepRecord[]
 }
 
 type JobRow = EndColumns & {
@@ -136,6 +147,9 @@ type AttemptRow = {
   error: Uint8Array | null
   message: string | null
 }
+
+/** Of a job that is tried again for ever. */
+const MAX_STEPS = 1_000
 
 /** Errors of attempts that are shown with a job: the newest, up to so much. */
 const MAX_ATTEMPT_ERROR_BYTES = 4 * 1024 * 1024
@@ -174,6 +188,16 @@ export async function findJob(sql: Sql, { namespace, services }: Reach, id: stri
     order by fence`,
     [namespace, id, MAX_ATTEMPT_ERROR_BYTES],
   )
+  const steps = await sql<StepRow>(
+    /* sql */ `
+    select (extract(epoch from at) * 1000)::int8 as at_ms, from_state, to_state, fence, attempt
+    from callplane.events
+    where namespace = $1 and subject_id = $2::uuid and to_state is not null
+    order by fence desc nulls last, case when to_state in ('succeeded', 'failed', 'cancelled') then 3
+      when from_state = 'running' then 2 when from_state = 'pending' then 1 else 0 end desc
+    limit $3::int8`,
+    [namespace, id, MAX_STEPS],
+  )
   return {
     id: job.id,
     service: job.service,
@@ -194,8 +218,13 @@ export async function findJob(sql: Sql, { namespace, services }: Reach, id: stri
     isDue: job.is_due,
     isServed: job.is_served,
     attempts: [...ended.map(endedAttempt), ...runningAttempt(job)],
+    steps: steps.toReversed().map(({ at_ms: atMs, from_state: from, to_state: to, fence, attempt }) => {
+      return { atMs, from, to, fence, attempt }
+    }),
   }
 }
+
+type StepRow = { at_ms: number; from_state: JobState | null; to_state: JobState; fence: number; attempt: number }
 
 function endedAttempt(row: AttemptRow): AttemptRecord {
   return {

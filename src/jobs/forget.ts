@@ -1,4 +1,4 @@
-// Jobs are kept for a stated time after their end; then they go, with their attempts.
+// Jobs are kept for a stated time after their end; then they go, with their attempts, and a while later with their events.
 import type { Sql } from '../db/sql.ts'
 
 /** Deletes jobs that ended longer ago than `retentionMs`, the oldest first, at most `limit` at once. How many. */
@@ -18,13 +18,40 @@ export async function forgetJobs(
     ), forgotten as (
       delete from callplane.jobs j using old o
       where j.namespace = o.namespace and j.id = o.id
-      returning j.namespace, j.id
+      returning j.namespace, j.id, j.state, j.service, j.function, j.priority, j.parent_id, j.created_at, j.run_at,
+        j.fence, j.attempt, j.failure, j.runner_id, j.started_at, j.finished_at
     ), attempts as (
       delete from callplane.attempts a using forgotten f
       where a.namespace = f.namespace and a.job_id = f.id
+    ), told as (
+      insert into callplane.events (namespace, subject_id, from_state, service, function, priority, parent_id,
+        created_at, run_at, fence, from_attempt, failure, runner_id, started_at, finished_at)
+      select namespace, id, state, service, function, priority, parent_id,
+        created_at, run_at, fence, attempt, failure, runner_id, started_at, finished_at
+      from forgotten
     )
     select count(*) as forgotten from forgotten`,
     [retentionMs, limit],
+  )
+  return row?.forgotten ?? 0
+}
+
+/** Deletes the events of jobs that were forgotten longer ago than `keptMs`: until then, who watches may still read them. How many. */
+export async function forgetEvents(sql: Sql, { keptMs, limit }: { keptMs: number; limit: number }): Promise<number> {
+  const [row] = await sql<{ forgotten: number }>(
+    /* sql all namespaces */ `
+    with gone as (
+      select e.namespace, e.subject_id from callplane.events e
+      where e.from_state is not null and e.to_state is null and e.at <= now() - $1::int8 * interval '1 millisecond'
+      order by e.at
+      limit $2::int8
+      for update skip locked
+    ), deleted as (
+      delete from callplane.events e using gone g
+      where e.namespace = g.namespace and e.subject_id = g.subject_id
+    )
+    select count(*) as forgotten from gone`,
+    [keptMs, limit],
   )
   return row?.forgotten ?? 0
 }

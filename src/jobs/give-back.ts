@@ -18,14 +18,23 @@ export async function giveBackJobs(sql: Sql, namespace: string, leases: readonly
     /* sql */ `
     with sent as materialized (
       select $1::text as namespace, * from unnest($2::uuid[], $3::uuid[]) as s (id, token)
+    ), given_back as (
+      update callplane.jobs j
+      set state = 'pending', attempt = j.attempt - 1, given_back = j.given_back + 1,
+        lease_token = null, lease_expires_at = null, claim_id = null, timeout_at = null
+      from sent s
+      where j.namespace = s.namespace and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
+        and not j.is_redelivered and j.given_back < $4::int8
+      returning j.namespace, j.id, j.service, j.function, j.priority, j.parent_id, j.created_at, j.run_at, j.fence,
+        j.attempt, j.runner_id, j.started_at
+    ), told as (
+      insert into callplane.events (namespace, subject_id, from_state, to_state, service, function, priority, parent_id,
+        created_at, run_at, fence, from_attempt, attempt, runner_id, started_at)
+      select namespace, id, 'running', 'pending', service, function, priority, parent_id,
+        created_at, run_at, fence, attempt + 1, attempt, runner_id, started_at
+      from given_back
     )
-    update callplane.jobs j
-    set state = 'pending', attempt = j.attempt - 1, given_back = j.given_back + 1,
-      lease_token = null, lease_expires_at = null, claim_id = null, timeout_at = null
-    from sent s
-    where j.namespace = s.namespace and j.id = s.id and j.state || '' = 'running' and j.lease_token = s.token
-      and not j.is_redelivered and j.given_back < $4::int8
-    returning j.id, j.service`,
+    select id, service from given_back`,
     [namespace, leases.map((lease) => lease.id), leases.map((lease) => lease.token), MAX_GIVEN_BACK],
   )
 }

@@ -1,27 +1,30 @@
-// When the sweep has something to do: one look at the ends of four indexes.
+// When the sweep has something to do: one look at the ends of five indexes.
 import type { Sql } from '../db/sql.ts'
 import type { PassingOver } from './moved.ts'
 
 /** What the sweep does, and milliseconds until there is any of it, over all namespaces. Not above 0: now. Null: none known. */
-export type NextDuties = Record<'lease' | 'deadline' | 'delay' | 'retention', number | null>
+export type NextDuties = Record<'lease' | 'deadline' | 'delay' | 'retention' | 'events', number | null>
 
 export interface DutyOptions extends PassingOver {
   /** How long jobs are kept after their end. */
   retentionMs: number
+  /** How long events are kept after their job was forgotten. */
+  eventsKeptMs: number
   /** Delayed jobs that have become due within this time count as due now; earlier ones have been told of. */
   sinceMs: number
 }
 
 export async function findNextDuties(
   sql: Sql,
-  { retentionMs, sinceMs, except = [] }: DutyOptions,
+  { retentionMs, eventsKeptMs, sinceMs, except = [] }: DutyOptions,
 ): Promise<NextDuties> {
   const [next] = await sql<NextDuties>(
     /* sql all namespaces */ `
     select (extract(epoch from leased.at - now()) * 1000)::int8 as lease,
       (extract(epoch from limited.at - now()) * 1000)::int8 as deadline,
       (extract(epoch from delayed.at - now()) * 1000)::int8 as delay,
-      (extract(epoch from ended.at - now()) * 1000)::int8 + $1::int8 as retention
+      (extract(epoch from ended.at - now()) * 1000)::int8 + $1::int8 as retention,
+      (extract(epoch from gone.at - now()) * 1000)::int8 + $4::int8 as events
     from (
         select min(lease_expires_at) as at from callplane.jobs
         where state = 'running' and namespace || '' <> all($3::text[])
@@ -35,10 +38,11 @@ export async function findNextDuties(
         where state = 'pending' and run_at > created_at and run_at > now() - $2::int8 * interval '1 millisecond'
           and namespace || '' <> all($3::text[])
       ) delayed,
-      (select min(finished_at) as at from callplane.jobs where finished_at is not null) ended`,
-    [retentionMs, sinceMs, except],
+      (select min(finished_at) as at from callplane.jobs where finished_at is not null) ended,
+      (select min(at) as at from callplane.events where from_state is not null and to_state is null) gone`,
+    [retentionMs, sinceMs, except, eventsKeptMs],
   )
-  return next ?? { lease: null, deadline: null, delay: null, retention: null }
+  return next ?? { lease: null, deadline: null, delay: null, retention: null, events: null }
 }
 
 /** The namespaces of what the sweep is about to move, or tells of, so that their bells can be armed before. */

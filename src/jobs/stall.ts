@@ -21,7 +21,7 @@ export async function retryStalledJobs(
   return sql<Moved>(
     /* sql all namespaces */ `
     with overdue as (
-      select j.namespace, j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at,
+      select j.namespace, j.id, j.lease_token, j.fence, j.attempt, j.runner_id, j.started_at, j.run_at,
         case when j.timeout_at <= now() then 'timed_out' else 'stalled' end as outcome,
         case when j.timeout_at <= now() then 'attempt ' || j.attempt || ' ran longer than ' || j.timeout_ms || ' ms'
           else 'the runner of attempt ' || j.attempt || ' went silent: it crashed, froze or lost its network' end as message,
@@ -57,8 +57,15 @@ export async function retryStalledJobs(
       from in_places o
       where j.namespace = o.namespace and j.id = o.id and j.state || '' = 'running' and j.lease_token = o.lease_token
         and j.lease_expires_at <= now()
-      returning j.namespace, j.id, j.service, j.state, o.fence, o.attempt, o.lease_token, o.runner_id, o.started_at,
+      returning j.namespace, j.id, j.service, j.function, j.priority, j.parent_id, j.created_at, j.state, j.failure,
+        j.finished_at, o.run_at as was_due_at, o.fence, o.attempt, o.lease_token, o.runner_id, o.started_at,
         o.outcome, o.message, (extract(epoch from j.run_at - now()) * 1000)::int8 as due_in_ms
+    ), told as (
+      insert into callplane.events (namespace, subject_id, from_state, to_state, service, function, priority, parent_id,
+        created_at, run_at, fence, from_attempt, attempt, failure, runner_id, started_at, finished_at)
+      select namespace, id, 'running', state, service, function, priority, parent_id,
+        created_at, was_due_at, fence, attempt, attempt, failure, runner_id, started_at, finished_at
+      from ended
     ), kept as (
       insert into callplane.attempts
         (namespace, job_id, fence, attempt, token, runner_id, started_at, outcome, message)

@@ -4,11 +4,13 @@ import { findJustDue } from './due.ts'
 import { expireJobs } from './expire.ts'
 import type { Moved } from './moved.ts'
 import { findNextDuties } from './overdue.ts'
-import { forgetJobs, forgetRunners } from './forget.ts'
+import { forgetEvents, forgetJobs, forgetRunners } from './forget.ts'
 import { retryStalledJobs } from './stall.ts'
 
 /** Bounds the locks that one statement takes; what is left over is the next statement's. */
 const LIMIT = 500
+/** After their job is gone, for who watches and was away: a client that comes back after longer begins anew. */
+const EVENTS_KEPT_MS = 3_600_000
 /** More than the runners that wait: each ring wakes one for one job, and who takes some sees the others. */
 const MAX_TOLD = 1_000
 
@@ -37,7 +39,8 @@ export async function* sweep(
   sql: Sql,
   { retentionMs, sinceMs = 0, rounds = 20, begin, graceMs = () => 0 }: SweepOptions,
 ): AsyncGenerator<Moved[], number | null> {
-  const due = await findNextDuties(sql, { retentionMs, sinceMs })
+  const eventsKeptMs = EVENTS_KEPT_MS
+  const due = await findNextDuties(sql, { retentionMs, eventsKeptMs, sinceMs })
   const spareMs = graceMs()
   if (isDue(due.lease) && spareMs > 0) due.lease = spareMs
   const hasWork = Object.values(due).some(isDue)
@@ -54,8 +57,13 @@ export async function* sweep(
     }
     await forgetRunners(sql, { retentionMs, limit: LIMIT })
   }
+  if (isDue(due.events)) {
+    for (let round = 0; round < rounds; round++) {
+      if ((await forgetEvents(sql, { keptMs: eventsKeptMs, limit: LIMIT })) < LIMIT) break
+    }
+  }
   if (!hasWork) return earliest(due)
-  const next = await findNextDuties(sql, { retentionMs, sinceMs: 0, except })
+  const next = await findNextDuties(sql, { retentionMs, eventsKeptMs, sinceMs: 0, except })
   return earliest(isDue(next.lease) && spareMs > 0 ? { ...next, lease: spareMs } : next)
 }
 

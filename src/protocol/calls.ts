@@ -158,6 +158,14 @@ const attemptAnswer = answer({
   message: optional(string({ max: MAX_MESSAGE_CHARS })),
 })
 
+const stepAnswer = answer({
+  at: instant('when it happened'),
+  from: optional(oneOf(JOB_STATES)),
+  to: oneOf(JOB_STATES),
+  attempt: integer({ min: 0, max: Number.MAX_SAFE_INTEGER, description: 'attempts begun by then' }),
+  fence: integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+})
+
 /** Where a call stands in a line of redrives. */
 export const redriveFields: {
   origin: OptionalShape<string>
@@ -188,10 +196,11 @@ export const callStatus = answer({
   error: optional(anything('what the function threw: a payload, or its JSON')),
   progress: optional(anything('the last progress: a payload, or its JSON')),
   attempts: array(attemptAnswer, { max: 10_000 }),
+  timeline: array(stepAnswer, { max: 1_000 }),
 })
 export type CallStatus = TypeOf<typeof callStatus>
 
-/** One call: its state, the timeline of its attempts, and its result. */
+/** One call: its state, its attempts, its timeline, and its result. */
 export const getCall: Endpoint<never, CallStatus> = {
   method: 'GET',
   path: '/v1/calls/{id}',

@@ -5,7 +5,7 @@ import { transportOf } from './transport-of.ts'
 
 export type { AttemptOutcome, Failure } from '../protocol/job.ts'
 export type { CallFilter } from './call-filter.ts'
-export type { CallAttempt, CallRecord, CallSummary } from './call-record.ts'
+export type { CallAttempt, CallRecord, CallStep, CallSummary } from './call-record.ts'
 export type { CancelledCall, CancelTotals, RedrivenCall, RedriveTotals } from './operated-calls.ts'
 
 export interface Admin {

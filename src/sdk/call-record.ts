@@ -63,13 +63,26 @@ export interface CallRecord extends CallFacts {
   readonly error?: unknown
   /** In their order. */
   readonly attempts: readonly CallAttempt[]
+  /** Every step that the job took, in their order; the newest thousand. */
+  readonly timeline: readonly CallStep[]
+}
+
+/** One step of a job. */
+export interface CallStep {
+  readonly at: Date
+  /** Undefined: the job was made. */
+  readonly from?: JobState
+  readonly to: JobState
+  /** Attempts begun by then. */
+  readonly attempt: number
+  readonly fence: number
 }
 
 export function summaryOf({ createdAt, runAt, startedAt, finishedAt, ...rest }: WireSummary): CallSummary {
   return { ...rest, ...dates({ createdAt, runAt, startedAt, finishedAt }) }
 }
 
-export function recordOf({ createdAt, runAt, finishedAt, attempts, ...rest }: WireStatus): CallRecord {
+export function recordOf({ createdAt, runAt, finishedAt, attempts, timeline, ...rest }: WireStatus): CallRecord {
   return {
     ...rest,
     ...dates({ createdAt, runAt, finishedAt }),
@@ -79,6 +92,7 @@ export function recordOf({ createdAt, runAt, finishedAt, attempts, ...rest }: Wi
       ...dates({ startedAt, endedAt }),
       ...values(attempt, 'error'),
     })),
+    timeline: timeline.map(({ at, ...step }) => ({ ...step, at: new Date(at) })),
   }
 }
 

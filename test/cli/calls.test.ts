@@ -92,6 +92,7 @@ const call: CallRecord = {
   attempt: 2,
   maxAttempts: 3,
   createdAt: new Date(0),
+  timeline: [],
   attempts: [
     {
       attempt: 1,

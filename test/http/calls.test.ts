@@ -302,13 +302,34 @@ describe('the JSON door', () => {
       const { jobs } = await pollOnce(plane)
       await pollOnce(plane, { capacity: 0, reports: jobs.map((job) => threw(job, error)) })
     }
-    const status = (await (await get(plane, `/v1/calls/${call.id}`)).json()) as { attempts: object[] }
+    const status = (await (await get(plane, `/v1/calls/${call.id}`)).json()) as {
+      attempts: object[]
+      timeline: object[]
+    }
     expect(status).toMatchObject({ state: 'failed', failure: 'threw', error: { message: 'second' } })
     expect(status.attempts).toMatchObject([
       { attempt: 1, fence: 1, outcome: 'threw', error: { message: 'first' } },
       { attempt: 2, fence: 2, outcome: 'threw', error: { message: 'second' } },
     ])
+    expect(status.timeline).toMatchObject([
+      { to: 'pending', attempt: 0 },
+      { from: 'pending', to: 'running', attempt: 1, fence: 1 },
+      { from: 'running', to: 'pending', attempt: 1, fence: 1 },
+      { from: 'pending', to: 'running', attempt: 2, fence: 2 },
+      { from: 'running', to: 'failed', attempt: 2, fence: 2 },
+    ])
     expect(JSON.stringify(status)).not.toContain(import.meta.filename)
+  })
+
+  test('a call that is cancelled between two attempts ends there', async () => {
+    const plane = await setup()
+    const call = await aCall({ retry: { attempts: 2, backoff: { initialMs: 60_000 } } })
+    await create(plane, [call])
+    const { jobs } = await pollOnce(plane)
+    await pollOnce(plane, { capacity: 0, reports: jobs.map((job) => threw(job, new Error('first'))) })
+    await post(plane, '/v1/calls/cancel', { ids: [call.id] })
+    const { timeline } = (await (await get(plane, `/v1/calls/${call.id}`)).json()) as { timeline: { to: string }[] }
+    expect(timeline.map(({ to }) => to)).toEqual(['pending', 'running', 'pending', 'cancelled'])
   })
 })
 

@@ -116,7 +116,7 @@ test('what is due next, where Postgres knows that there is one namespace alone',
   for (let taken = 1; taken > 0;) taken = (await claim(1_000)).length
   await database.sql('vacuum analyze callplane.jobs')
   const before = await entriesRead()
-  const { lease } = await findNextDuties(database.sql, { retentionMs: 1_000, sinceMs: 1_000 })
+  const { lease } = await findNextDuties(database.sql, { retentionMs: 1_000, eventsKeptMs: 1_000, sinceMs: 1_000 })
   expect(lease).toBeGreaterThan(0)
   expect((await entriesRead()) - before).toBeLessThan(100)
 })

@@ -369,8 +369,27 @@ test('jobs go with their attempts when their time is over, and no others', async
   expect(attempts).toEqual([{ id: young.call.id }])
 })
 
+test('the events of a job stay an hour longer than the job, for who watches', async () => {
+  const { call } = await jobIn('succeeded')
+  const states = async () => {
+    const rows = await sql(`select from_state, to_state from callplane.events where subject_id = $1`, [call.id])
+    return rows.map(({ from_state, to_state }) => `${String(from_state)} ${String(to_state)}`).toSorted()
+  }
+  await age('finished_at', call.id, '8 days')
+  await sweepAll()
+  const all = ['null pending', 'pending running', 'running succeeded', 'succeeded null']
+  expect(await states()).toEqual(all)
+  await sql(`update callplane.events set at = at - interval '59 minutes' where subject_id = $1`, [call.id])
+  await sweepAll()
+  expect(await states()).toEqual(all)
+  await sql(`update callplane.events set at = at - interval '2 minutes' where subject_id = $1`, [call.id])
+  await sweepAll()
+  expect(await states()).toEqual([])
+})
+
 test('a sweep says when the next is wanted', async () => {
   await sql('delete from callplane.jobs')
+  await sql('delete from callplane.events')
   const next = async () => {
     const turn = sweep(sql, { retentionMs: RETENTION_MS })
     for (;;) {

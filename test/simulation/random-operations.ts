@@ -8,7 +8,7 @@ import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { expireJobs } from '../../src/jobs/expire.ts'
 import { failJobs } from '../../src/jobs/fail.ts'
 import { findJob, findOutcomes } from '../../src/jobs/find.ts'
-import { forgetJobs, forgetRunners } from '../../src/jobs/forget.ts'
+import { forgetEvents, forgetJobs, forgetRunners } from '../../src/jobs/forget.ts'
 import { giveBackJobs } from '../../src/jobs/give-back.ts'
 import { heartbeatJobs } from '../../src/jobs/heartbeat.ts'
 import type { LeaseRef } from '../../src/jobs/lease.ts'
@@ -21,6 +21,7 @@ import type { RetryPolicy } from '../../src/protocol/policy.ts'
 import { EPOCH_MS } from './globals.ts'
 import type { Random } from './random.ts'
 
+const EVENTS_KEPT_MS = 30_000
 const RETENTION_MS = 100_000
 const NAMESPACES = ['red', 'blue'] as const
 const SERVICES = ['s', 't'] as const
@@ -78,7 +79,12 @@ export class Operations {
     stall: () => retryStalledJobs(this.#sql, { limit: 500, except: this.#someNamespaces() }),
     duties: () => {
       const sinceMs = this.#random.int(0, 10_000)
-      return findNextDuties(this.#sql, { retentionMs: RETENTION_MS, sinceMs, except: this.#someNamespaces() })
+      return findNextDuties(this.#sql, {
+        retentionMs: RETENTION_MS,
+        eventsKeptMs: EVENTS_KEPT_MS,
+        sinceMs,
+        except: this.#someNamespaces(),
+      })
     },
     justDue: () => {
       const sinceMs = this.#random.int(0, 10_000)
@@ -86,6 +92,7 @@ export class Operations {
     },
     forget: async () => {
       await forgetJobs(this.#sql, { retentionMs: RETENTION_MS, limit: 500 })
+      await forgetEvents(this.#sql, { keptMs: EVENTS_KEPT_MS, limit: 500 })
       await forgetRunners(this.#sql, { retentionMs: RETENTION_MS, limit: 500 })
     },
     outcomes: () =>

@@ -5,6 +5,7 @@ import { migrate } from '../../src/db/migrate.ts'
 import { readSchema } from '../../src/db/migrations.node.ts'
 import { openEmbedded } from '../../src/db/pglite.node.ts'
 import type { Row, Sql, SqlParam, SqlValue } from '../../src/db/sql.ts'
+import { findEventDrift } from '../support/event-sums.ts'
 import { EPOCH_MS } from './globals.ts'
 import { Model } from './model/model.ts'
 import type { ModelPlant } from './model/plants.ts'
@@ -19,7 +20,7 @@ const VIRTUAL_CLOCK = [
 ]
 
 /** Their rows come in an order that is promised. */
-const IN_ORDER = /order by (c\.)?priority desc|order by fence$/
+const IN_ORDER = /order by (c\.)?priority desc|order by fence$|order by fence desc nulls last/
 
 export class Twin {
   readonly #postgres: Sql
@@ -44,7 +45,9 @@ export class Twin {
 
   /** Both empty, at time 0; the model with these bugs. */
   async clear(plants: ReadonlySet<ModelPlant>): Promise<void> {
-    await this.#postgres(`truncate callplane.jobs, callplane.attempts, callplane.functions, callplane.runners`)
+    await this.#postgres(
+      `truncate callplane.jobs, callplane.attempts, callplane.functions, callplane.runners, callplane.events`,
+    )
     this.#model = newModel(plants)
     this.#tokens.clear()
     await this.advance(-this.nowMs)
@@ -99,6 +102,7 @@ export class Twin {
       ofModel,
       false,
     )
+    this.#compare('what the events add up to', await findEventDrift(this.#postgres), [], false)
   }
 
   /** Jobs come in the answers of claims: the same job has the same attempt on either side. */

@@ -256,6 +256,19 @@ export const findOne: Statement = {
   },
 }
 
+export const findSteps: Statement = {
+  name: 'find steps',
+  marks: ['from_state, to_state, fence, attempt', 'order by fence desc nulls last'],
+  begin(run) {
+    const { tables, epochMs } = run
+    const steps = tables.steps(text(run, 1), text(run, 2))
+    const rows = steps.map(({ atMs, before, after: { state, fence, attempt } }): Row => {
+      return { at_ms: int8(epochMs + atMs), from_state: before?.state ?? null, to_state: state, fence, attempt }
+    })
+    return () => rows.toReversed().slice(0, integer(run, 3))
+  },
+}
+
 export const findAttempts: Statement = {
   name: 'find attempts',
   marks: ['over (order by fence desc)'],

@@ -66,6 +66,7 @@ export class Model {
     const change = statement.begin(run)
     return () => {
       this.onBegin(statement.name, params, nowMs)
+      this.tables.nowMs = nowMs
       const rows = change()
       this.onCommit(statement.name, params, rows)
       return rows

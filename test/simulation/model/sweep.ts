@@ -137,6 +137,7 @@ export const nextDuties: Statement = {
       deadline: inMs(deadline),
       delay: inMs(delay),
       retention: retention === null ? null : retention + integer(run, 1),
+      events: tables.forgotten.length === 0 ? null : int8(Math.min(...tables.forgotten) - nowMs) + integer(run, 4),
     }
     return () => [row]
   },
@@ -193,7 +194,23 @@ export const forgetJobs: Statement = {
       unlock()
       const found = old.filter(({ namespace, id }) => tables.job(namespace, id) !== undefined)
       for (const job of found) tables.delete(job)
+      tables.forgotten.push(...found.map(() => nowMs))
       return [{ forgotten: found.length }]
+    }
+  },
+}
+
+/** Of the log, the model knows only when jobs were forgotten. */
+export const forgetEvents: Statement = {
+  name: 'forget events',
+  marks: ['delete from callplane.events'],
+  begin(run) {
+    const { tables, nowMs } = run
+    const beforeMs = nowMs - integer(run, 1)
+    return () => {
+      const gone = tables.forgotten.filter((atMs) => atMs <= beforeMs).slice(0, integer(run, 2))
+      tables.forgotten.splice(0, gone.length)
+      return [{ forgotten: gone.length }]
     }
   },
 }

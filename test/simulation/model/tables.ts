@@ -62,6 +62,13 @@ export interface KeyRow {
 /** What every transition away from running does to the lease. */
 export const NO_LEASE = { lease_token: null, lease_expires_at: null, claim_id: null } as const
 
+/** A change of a job's state. */
+export interface Step {
+  atMs: number
+  before: JobRow | null
+  after: JobRow
+}
+
 export type JobChange = (before: JobRow | null, after: JobRow | null) => void
 
 export class Tables {
@@ -70,8 +77,13 @@ export class Tables {
   readonly functions = new Map<string, Record<string, unknown>>()
   /** Told of each change, as it commits. */
   onChange: JobChange = () => {}
+  /** `now()` of the statement that commits. */
+  nowMs = 0
+  /** When jobs were forgotten whose events are still there. */
+  readonly forgotten: number[] = []
   readonly #jobs = new Map<string, JobRow>()
   readonly #attempts = new Map<string, AttemptRow[]>()
+  readonly #steps = new Map<string, Step[]>()
   readonly #pending = new Map<string, Set<string>>()
   readonly #running = new Set<string>()
   readonly #open = new Set<string>()
@@ -89,6 +101,11 @@ export class Tables {
 
   attempts(namespace: string, id: string): readonly AttemptRow[] {
     return this.#attempts.get(`${namespace}/${id}`) ?? []
+  }
+
+  /** Of a job that is there, in their order. */
+  steps(namespace: string, id: string): readonly Step[] {
+    return this.#steps.get(`${namespace}/${id}`) ?? []
   }
 
   *pending(namespace: string, service: string): Generator<JobRow> {
@@ -166,6 +183,8 @@ export class Tables {
     if (one === null) return
     const key = `${one.namespace}/${one.id}`
     if (before?.state !== after?.state) {
+      if (after === null) this.#steps.delete(key)
+      else this.#steps.set(key, [...this.steps(one.namespace, one.id), { atMs: this.nowMs, before, after }])
       if (before !== null) for (const set of this.#setsOf(before)) set.delete(key)
       if (after !== null) for (const set of this.#setsOf(after)) set.add(key)
     }
