@@ -1,0 +1,110 @@
+// The log as peers read it: what happened in a namespace, in the order of its ticks.
+import type { Json, Sql } from '../db/sql.ts'
+import { IS_FINAL, type Failure, type JobState } from '../protocol/job.ts'
+
+/** A row of the relation `jobs`, in the order of its columns. Times in milliseconds since 1970. */
+export type JobRow = readonly (string | number | null)[]
+
+/** What a job was and is; null: it was made, or forgotten. */
+export interface Step {
+  tick: number
+  before: JobRow | null
+  after: JobRow | null
+}
+
+/** What a client asked for, for every peer to apply. */
+export interface SentCommand {
+  tick: number
+  client: string
+  command: Json
+}
+
+export type Entry = Step | SentCommand
+
+/**
+ * What an entry is made of. A job that waits shows neither a runner nor times of an attempt that is over, so that what it
+ * was can be told without them. Waiting is counted from when the attempt was due.
+ */
+export const ENTRY_COLUMNS = /* sql fragment */ `e.tick, e.subject_id, e.command, e.from_state, e.to_state, e.service,
+  e.function, e.failure, e.runner_id, e.from_attempt, e.attempt, e.priority, e.parent_id,
+  (extract(epoch from e.created_at) * 1000)::int8 as created_at_ms,
+  (extract(epoch from e.started_at) * 1000)::int8 as started_at_ms,
+  (extract(epoch from e.finished_at) * 1000)::int8 as finished_at_ms,
+  (extract(epoch from e.started_at - e.run_at) * 1000)::int8 as wait_ms,
+  (extract(epoch from e.finished_at - e.started_at) * 1000)::int8 as run_ms`
+
+export type EntryRow = {
+  tick: number
+  subject_id: string
+  command: Json
+  from_state: JobState | null
+  to_state: JobState | null
+  service: string
+  function: string
+  failure: Failure | null
+  runner_id: string | null
+  from_attempt: number
+  attempt: number
+  priority: number
+  parent_id: string | null
+  created_at_ms: number
+  started_at_ms: number | null
+  finished_at_ms: number | null
+  wait_ms: number | null
+  run_ms: number | null
+}
+
+export function toEntry(row: EntryRow): Entry {
+  const { tick, subject_id: client, command } = row
+  if (command !== null) return { tick, client, command }
+  return { tick, before: jobRow(row, row.from_state, row.from_attempt), after: jobRow(row, row.to_state, row.attempt) }
+}
+
+function jobRow(row: EntryRow, state: JobState | null, attempt: number): JobRow | null {
+  if (state === null) return null
+  const hasBegun = state !== 'pending'
+  const isFinal = IS_FINAL[state]
+  return [
+    row.subject_id,
+    row.service,
+    row.function,
+    state,
+    isFinal ? row.failure : null,
+    hasBegun ? row.runner_id : null,
+    attempt,
+    row.priority,
+    row.parent_id,
+    row.created_at_ms,
+    hasBegun ? row.started_at_ms : null,
+    isFinal ? row.finished_at_ms : null,
+    hasBegun ? row.wait_ms : null,
+    isFinal ? row.run_ms : null,
+  ]
+}
+
+/**
+ * What came after a tick, whole ticks alone: about `limit` entries, more where the last tick has more. `baseTick` is above
+ * `after` where what came between was not kept in the log: then there is nothing to go on from.
+ */
+export async function readLog(
+  sql: Sql,
+  namespace: string,
+  { after, limit }: { after: number; limit: number },
+): Promise<{ baseTick: number; entries: Entry[] }> {
+  const rows = await sql<(EntryRow | { [K in keyof EntryRow]: null }) & { base_tick: number }>(
+    /* sql */ `
+    select h.base_tick, ${ENTRY_COLUMNS}
+    from callplane.heads h
+    left join callplane.events e on e.namespace = $1 and e.tick > $2::int8 and e.tick <= coalesce((
+      select tick from callplane.events
+      where namespace = $1 and tick > $2::int8
+      order by tick
+      limit 1 offset $3::int8
+    ), h.tick)
+    where h.namespace = $1
+    order by e.tick nulls last, e.at, e.id`,
+    [namespace, after, limit],
+  )
+  const entries = rows.flatMap((row) => (row.tick === null ? [] : [toEntry(row)]))
+  return { baseTick: rows[0]?.base_tick ?? 0, entries }
+}
