@@ -47,6 +47,10 @@ export const ERROR_CODES = {
     status: 422,
     meaning: 'The service or the namespace is at its cap of functions.',
   },
+  invalid_plan: {
+    status: 422,
+    meaning: 'The plan of a live query cannot be run; the message names the step and says why.',
+  },
   // Who asks.
   unauthorized: {
     status: 401,
@@ -105,6 +109,10 @@ export const ERROR_CODES = {
   schema_outdated: {
     status: 503,
     meaning: 'The database has another schema; run "npm run migrate".',
+  },
+  query_stopped: {
+    status: 422,
+    meaning: 'The live query was stopped: it holds too many rows, or a value left its range; the message says which.',
   },
   internal: { status: 500, meaning: 'A fault of the plane; see its log.' },
   not_supported: { status: 422, meaning: 'Known, but not built yet.' },

@@ -39,3 +39,20 @@ export const MAX_CLAIM: number = 1_000
 
 /** A message or name inside a wire error, so that a hostile value cannot fill logs. */
 export const MAX_MESSAGE_CHARS: number = 2_000
+
+/** Steps and nesting of a plan. Each step holds state at every peer, and the depth bounds the recursion over it. */
+export const MAX_PLAN_STEPS: number = 64
+export const MAX_PLAN_DEPTH: number = 32
+
+/** Columns of one step's rows: each row that a query holds pays for all of them. */
+export const MAX_PLAN_COLUMNS: number = 64
+
+/** Constants of a plan, and the characters of one: an `in` of all of them still is one comparison a row and value. */
+export const MAX_PLAN_LITERALS: number = 1_000
+export const MAX_LITERAL_CHARS: number = 1_000
+
+/** Rows of an ordered view. It is walked whenever one of its rows changes, and sent whole to each client. */
+export const MAX_TOP_ROWS: number = 1_000
+
+/** A sliding window: longer than any job is kept. */
+export const MAX_WINDOW_MS: number = 366 * 24 * 3_600_000

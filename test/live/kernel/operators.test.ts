@@ -1,0 +1,273 @@
+// Each operator of the kernel: what it answers when rows come and go.
+import { expect, test } from 'vitest'
+import { from } from '../../../src/protocol/from.ts'
+import { truncate } from '../../../src/protocol/expression.ts'
+import { World } from './world.ts'
+
+const person = { e: 'int', name: 'text', age: 'int' } as const
+const people = from('people', person)
+const setup = () => new World({ own: { people: person, pairs: { a: 'text', b: 'text' } } })
+const pairs = from('pairs', { a: 'text', b: 'text' })
+
+test('a filter by a constant gives exactly the matching rows, each once, and nothing more', () => {
+  const world = setup()
+  const query = world.add(people.where({ name: 'Mabel' }))
+  world.insert('people', { e: 100, name: 'Dipper' }, { e: 100, name: 'Alias' }, { e: 200, name: 'Mabel' })
+  expect(world.tick(query)).toEqual([[200, 'Mabel', null, 1]])
+  world.insert('people', { e: 300, name: 'Soos' })
+  expect(world.tick(query)).toEqual([])
+  world.remove('people', { e: 200, name: 'Mabel' })
+  expect(world.tick(query)).toEqual([[200, 'Mabel', null, -1]])
+})
+
+test('a projection keeps multiplicity, and its columns are in the order that was asked for', () => {
+  const world = setup()
+  const query = world.add(people.select('e'))
+  const turned = world.add(people.select('name', 'e'))
+  world.insert('people', { e: 100, name: 'Dipper' }, { e: 100, name: 'Alias' })
+  const { changes } = world.flow.flush()
+  expect(changes.get(query)).toEqual([[[100], 2]])
+  expect(changes.get(turned)?.map(([row]) => row)).toEqual([
+    ['Alias', 100],
+    ['Dipper', 100],
+  ])
+})
+
+test('a join combines rows with equal values, a self-join gives every ordered pair', () => {
+  const world = setup()
+  const names = people.select('e', 'name')
+  const both = world.add(names.join(people.select('e', 'age'), { on: 'e' }))
+  const self = world.add(people.select('e', 'age').join(people.select({ other: 'e', age: 'age' }), { on: 'age' }))
+  world.insert('people', { e: 1, name: 'a', age: 12 }, { e: 2, name: 'b', age: 12 })
+  const { changes } = world.flow.flush()
+  expect(changes.get(both)).toEqual([
+    [[1, 'a', 12], 1],
+    [[2, 'b', 12], 1],
+  ])
+  expect(changes.get(self)?.map(([row]) => [row[0], row[2]])).toEqual([
+    [1, 1],
+    [1, 2],
+    [2, 1],
+    [2, 2],
+  ])
+})
+
+test('a join through a column with many values yields multiplicities', () => {
+  const world = setup()
+  const query = world.add(pairs.join(pairs.select({ b: 'b', c: 'a' }), { on: 'b' }).select('a', 'c'))
+  world.insert('pairs', { a: 'Ivan', b: 'tea' }, { a: 'Ivan', b: 'rum' }, { a: 'Petr', b: 'rum' })
+  expect(world.tick(query)).toEqual([
+    ['Ivan', 'Ivan', 2],
+    ['Ivan', 'Petr', 1],
+    ['Petr', 'Ivan', 1],
+    ['Petr', 'Petr', 1],
+  ])
+})
+
+test('a query that is added after the data begins with the rows that are there', () => {
+  const world = setup()
+  world.insert('people', { e: 1, name: 'a', age: 3 }, { e: 2, name: 'b', age: 4 })
+  world.flow.flush()
+  expect(world.rows(world.add(people.where('age', '>', 3)))).toEqual([[2, 'b', 4, 1]])
+  const joined = people.select('e', 'name').join(people.select('e', 'age'), { on: 'e' })
+  expect(world.rows(world.add(joined))).toEqual([
+    [1, 'a', 3, 1],
+    [2, 'b', 4, 1],
+  ])
+})
+
+test('an update is the old row gone and the new one come, and back again is the reverse', () => {
+  const world = setup()
+  const query = world.add(people)
+  const [a, b] = [
+    { e: 1, name: 'a' },
+    { e: 1, name: 'b' },
+  ]
+  world.insert('people', a)
+  expect(world.tick(query)).toEqual([[1, 'a', null, 1]])
+  for (const [old, now] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    world.remove('people', old)
+    world.insert('people', now)
+    expect(world.tick(query)).toHaveLength(2)
+  }
+  world.remove('people', a)
+  world.insert('people', a)
+  expect(world.tick(query)).toEqual([])
+  expect(world.rows(query)).toEqual([[1, 'a', null, 1]])
+})
+
+test('a left join keeps a row without a match, an anti-join nothing else', () => {
+  const world = setup()
+  const right = pairs.select({ name: 'a', b: 'b' })
+  const left = world.add(people.select('e', 'name').leftJoin(right, { on: 'name' }))
+  const anti = world.add(people.select('e', 'name').antiJoin(right, { on: 'name' }))
+  const both = () => {
+    const { changes } = world.flow.flush()
+    return [changes.get(left) ?? [], changes.get(anti) ?? []].map((list) => list.map(([row, diff]) => [...row, diff]))
+  }
+  world.insert('people', { e: 1, name: 'x' }, { e: 2 })
+  expect(both()).toEqual([
+    [
+      [1, 'x', null, 1],
+      [2, null, null, 1],
+    ],
+    [
+      [1, 'x', 1],
+      [2, null, 1],
+    ],
+  ])
+  world.insert('pairs', { a: 'x', b: 'p' }, { a: 'x', b: 'q' }, { b: 'null matches nothing' })
+  expect(both()).toEqual([
+    [
+      [1, 'x', 'p', 1],
+      [1, 'x', 'q', 1],
+      [1, 'x', null, -1],
+    ],
+    [[1, 'x', -1]],
+  ])
+  world.remove('pairs', { a: 'x', b: 'p' })
+  world.insert('pairs', { a: 'x', b: 'r' })
+  expect(both()).toEqual([
+    [
+      [1, 'x', 'p', -1],
+      [1, 'x', 'r', 1],
+    ],
+    [],
+  ])
+  world.remove('pairs', { a: 'x', b: 'q' }, { a: 'x', b: 'r' })
+  expect(both()).toEqual([
+    [
+      [1, 'x', 'q', -1],
+      [1, 'x', 'r', -1],
+      [1, 'x', null, 1],
+    ],
+    [[1, 'x', 1]],
+  ])
+})
+
+test('a union removes duplicates, a unionAll keeps them', () => {
+  const world = setup()
+  const [left, right] = [pairs.where({ a: 'x' }), pairs.where({ b: 'y' })]
+  const [union, all, none] = [left.union(right), left.unionAll(right), left.union(left)].map((one) => world.add(one))
+  world.insert('pairs', { a: 'x', b: 'y' }, { a: 'x', b: 'z' }, { a: 'u', b: 'v' })
+  const { changes } = world.flow.flush()
+  expect([union, all, none].map((query) => query && changes.get(query))).toEqual([
+    [
+      [['x', 'y'], 1],
+      [['x', 'z'], 1],
+    ],
+    [
+      [['x', 'y'], 2],
+      [['x', 'z'], 1],
+    ],
+    [
+      [['x', 'y'], 1],
+      [['x', 'z'], 1],
+    ],
+  ])
+  world.remove('pairs', { a: 'x', b: 'y' }, { a: 'x', b: 'z' })
+  world.insert('pairs', { a: 'u', b: 'v' })
+  expect(world.flow.flush().changes.size).toBe(3)
+  expect(world.rows(world.add(left.union(right)))).toEqual([])
+})
+
+test('a time is cut down to its unit, in UTC, with weeks from Monday', () => {
+  const world = setup()
+  const units = ['minute', 'hour', 'day', 'week'] as const
+  const query = world.add(
+    from('jobs')
+      .map(Object.fromEntries(units.map((unit) => [unit, truncate('created_at', unit)])))
+      .select('id', ...units),
+  )
+  const at = (text: string) => Date.parse(`${text}Z`)
+  world.insert(
+    'jobs',
+    { id: 'a', created_at: at('2026-11-22T04:36:59.999') },
+    { id: 'b', created_at: at('1969-12-29T00:00:01') },
+  )
+  expect(world.tick(query)).toEqual([
+    ['a', ...['2026-11-22T04:36', '2026-11-22T04:00', '2026-11-22T00:00', '2026-11-16T00:00'].map(at), 1],
+    ['b', ...['1969-12-29T00:00', '1969-12-29T00:00', '1969-12-29T00:00', '1969-12-29T00:00'].map(at), 1],
+  ])
+})
+
+test('the first rows of an order, ties by the whole row, nulls last', () => {
+  const world = setup()
+  const query = world.add(people.select('e', 'age').orderBy('age', 'desc').limit(2))
+  world.insert('people', { e: 3, age: 5 }, { e: 2, age: 5 }, { e: 1, age: 4 })
+  expect(world.tick(query)).toEqual([
+    [2, 5, 1],
+    [3, 5, 1],
+  ])
+  world.remove('people', { e: 2, age: 5 })
+  expect(world.tick(query)).toEqual([
+    [2, 5, -1],
+    [1, 4, 1],
+  ])
+  world.insert('people', { e: 9, age: 3 })
+  expect(world.tick(query)).toEqual([])
+  world.insert('people', { e: 8 })
+  world.flow.flush()
+  expect(world.rows(query)).toEqual([
+    [8, null, 1],
+    [3, 5, 1],
+  ])
+})
+
+test('a window holds the rows of its time, moved by the clock alone', () => {
+  const world = new World({ nowMs: 1_000 })
+  const query = world.add(from('jobs').window('created_at', 100).select('id'))
+  world.insert(
+    'jobs',
+    { id: 'old', created_at: 900 },
+    { id: 'now', created_at: 1_000 },
+    { id: 'next', created_at: 1_050 },
+    { id: 'none' },
+  )
+  expect(world.tick(query)).toEqual([['now', 1]])
+  world.flow.advance(1_050)
+  expect(world.tick(query)).toEqual([['next', 1]])
+  world.flow.advance(1_100)
+  expect(world.tick(query)).toEqual([['now', -1]])
+  expect(() => world.flow.advance(1_099)).toThrow('cannot go back')
+  world.flow.advance(1_100)
+  world.remove('jobs', { id: 'now', created_at: 1_000 })
+  world.insert('jobs', { id: 'late', created_at: 1_001 })
+  expect(world.tick(query)).toEqual([['late', 1]])
+})
+
+test('a recursion finds what follows, and forgets what only a cycle holds up', () => {
+  const world = setup()
+  const reachable = pairs
+    .where({ a: 'root' })
+    .select({ at: 'b' })
+    .recurse((found) => found.join(pairs.select({ at: 'a', next: 'b' }), { on: 'at' }).select({ at: 'next' }))
+  const query = world.add(reachable)
+  world.insert(
+    'pairs',
+    { a: 'root', b: '1' },
+    { a: '1', b: '2' },
+    { a: '2', b: '3' },
+    { a: '3', b: '1' },
+    { a: '7', b: '8' },
+  )
+  expect(world.tick(query)).toEqual([
+    ['1', 1],
+    ['2', 1],
+    ['3', 1],
+  ])
+  world.insert('pairs', { a: 'root', b: '3' })
+  expect(world.tick(query)).toEqual([])
+  world.remove('pairs', { a: 'root', b: '1' })
+  expect(world.tick(query)).toEqual([])
+  world.remove('pairs', { a: 'root', b: '3' })
+  expect(world.tick(query)).toEqual([
+    ['1', -1],
+    ['2', -1],
+    ['3', -1],
+  ])
+  expect(world.flow.size(query)).toBeLessThan(20)
+})
