@@ -96,8 +96,13 @@ export class Dispatch {
   }
 
   #entryOf(source: Source, columns: Columns): Entry {
-    const constants = source.where.flatMap((condition) => constantOf(condition, columns))
-    const rest = source.where.filter((condition) => constantOf(condition, columns).length === 0)
+    const [constants, rest]: [{ index: number; value: Value }[], Condition[]] = [[], []]
+    for (const condition of source.where) {
+      const constant = constantOf(condition, columns)
+      // A second constant for a column is asked of the row.
+      if (constant === null || constants.some(({ index }) => index === constant.index)) rest.push(condition)
+      else constants.push(constant)
+    }
     const check = rest.length === 0 ? null : checkOf({ op: 'and', of: rest }, columns)
     const indices = source.columns.map((name) => indexOf(columns, name))
     return { source, batch: new Batch(), users: 1, check, indices, constants }
@@ -106,7 +111,7 @@ export class Dispatch {
   #shelfOf({ source, constants }: Entry): Shelf {
     const shelves = this.#shelves.get(source.relation) ?? new Map<string, Shelf>()
     this.#shelves.set(source.relation, shelves)
-    const indices = [...new Set(constants.map(({ index }) => index))].toSorted((a, b) => a - b)
+    const indices = constants.map(({ index }) => index).toSorted((a, b) => a - b)
     const shelf = shelves.get(indices.join()) ?? { indices, byValues: new RowIndex<Entry[]>(indices) }
     shelves.set(indices.join(), shelf)
     return shelf
@@ -114,12 +119,11 @@ export class Dispatch {
 }
 
 /** `column = constant`, of one type, so that equal values are the same in a Map. */
-function constantOf(of: Condition, columns: Columns): { index: number; value: Value }[] {
-  if (of.op !== '=' || of.left.op !== 'column' || of.right.op !== 'literal') return []
+function constantOf(of: Condition, columns: Columns): { index: number; value: Value } | null {
+  if (of.op !== '=' || of.left.op !== 'column' || of.right.op !== 'literal') return null
   const type = columns.get(of.left.name)
-  if (type === undefined || of.right.value === null || of.right.type !== type) return []
-  const value = parseValue(type, of.right.value) ?? null
-  return [{ index: indexOf(columns, of.left.name), value }]
+  if (type === undefined || of.right.value === null || of.right.type !== type) return null
+  return { index: indexOf(columns, of.left.name), value: parseValue(type, of.right.value) ?? null }
 }
 
 function rowWith(constants: Entry['constants']): Row {

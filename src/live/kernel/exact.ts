@@ -26,9 +26,14 @@ export class ExactSum {
     else this.add(square, times)
   }
 
-  /** As a number where all of it is one that is exact. */
+  /** As a number where it is one that is exact. */
   get small(): number | null {
-    return this.#big === 0n ? this.#small : null
+    if (this.#big === 0n) return this.#small
+    const whole = this.value
+    if (!Number.isSafeInteger(Number(whole))) return null
+    this.#small = Number(whole)
+    this.#big = 0n
+    return this.#small
   }
 
   get value(): bigint {

@@ -29,25 +29,19 @@ export function join(
   const kept = keptOfRight(plan, columns.right).map(([name]) => indexOf(columns.right, name))
   const nulls: Row = kept.map(() => null)
   const keepsUnmatched = plan.kind !== 'inner'
-  const byLeft = new RowIndex<Meeting>(leftAt)
-  // The same meetings are found by a row of the right: its values, put where a left row has them.
-  const likeLeft = (values: Row): Row => {
-    const like: Row[number][] = []
-    leftAt.forEach((at, n) => (like[at] = values[n] ?? null))
-    return like
-  }
+  const meetings = new RowIndex<Meeting>(leftAt.map((_, place) => place))
   let held = 0
 
   const pair = (left: Row, right: Row): Row => [...left, ...kept.map((at) => right[at] ?? null)]
   const unmatched = (left: Row): Row => (plan.kind === 'anti' ? left : [...left, ...nulls])
   const hasNull = (row: Row, at: readonly number[]): boolean => at.some((index) => (row[index] ?? null) === null)
 
-  function meetingOf(like: Row): Meeting {
-    const known = byLeft.get(like)
+  function meetingOf(row: Row, at: readonly number[]): Meeting {
+    const known = meetings.get(row, at)
     if (known !== undefined) return known
-    const values = leftAt.map((at) => like[at] ?? null)
+    const values = at.map((index) => row[index] ?? null)
     const meeting = { values, left: new Bag(), right: new Bag(), matches: 0, matchesBefore: null }
-    byLeft.set(like, meeting)
+    meetings.set(values, meeting)
     held++
     return meeting
   }
@@ -63,20 +57,19 @@ export function join(
       if (keepsUnmatched) out.add(unmatched(row), diff)
       return
     }
-    const meeting = meetingOf(row)
+    const meeting = meetingOf(row, leftAt)
     addTo(meeting.left, row, diff)
     if (keepsUnmatched && meeting.matches === 0) out.add(unmatched(row), diff)
     if (plan.kind !== 'anti') meeting.right.each((right, count) => out.add(pair(row, right), diff * count))
-    forgetEmpty(meeting, row)
+    forgetEmpty(meeting)
   }
 
-  function addRight(row: Row, diff: number, out: Batch, touched: Map<Meeting, Row>): void {
+  function addRight(row: Row, diff: number, out: Batch, touched: Set<Meeting>): void {
     if (hasNull(row, rightAt)) return
-    const like = likeLeft(rightAt.map((at) => row[at] ?? null))
-    const meeting = meetingOf(like)
+    const meeting = meetingOf(row, rightAt)
     if (meeting.matchesBefore === null) {
       meeting.matchesBefore = meeting.matches
-      touched.set(meeting, like)
+      touched.add(meeting)
     }
     meeting.matches += diff
     // An anti-join needs to know how many there are, and nothing of them.
@@ -86,16 +79,16 @@ export function join(
   }
 
   /** Left rows that lost their last match, or found their first, once the round is over. */
-  function settle(meeting: Meeting, like: Row, out: Batch): void {
+  function settle(meeting: Meeting, out: Batch): void {
     const [was, is] = [meeting.matchesBefore === 0, meeting.matches === 0]
     meeting.matchesBefore = null
     if (keepsUnmatched && was !== is) meeting.left.each((left, count) => out.add(unmatched(left), is ? count : -count))
-    forgetEmpty(meeting, like)
+    forgetEmpty(meeting)
   }
 
-  function forgetEmpty(meeting: Meeting, like: Row): void {
+  function forgetEmpty(meeting: Meeting): void {
     if (meeting.left.size === 0 && meeting.right.size === 0 && meeting.matches === 0) {
-      byLeft.delete(like)
+      meetings.delete(meeting.values)
       held--
     }
   }
@@ -108,15 +101,15 @@ export function join(
       if (fromLeft.isEmpty && fromRight.isEmpty) return NOTHING
       const out = new Batch()
       fromLeft.each((row, diff) => addLeft(row, diff, out))
-      const touched = new Map<Meeting, Row>()
+      const touched = new Set<Meeting>()
       fromRight.each((row, diff) => addRight(row, diff, out, touched))
-      for (const [meeting, like] of touched) settle(meeting, like, out)
+      for (const meeting of touched) settle(meeting, out)
       return out
     },
     held: () => held,
     dump: () => {
       const dumped: State[] = []
-      byLeft.each(({ values, left, right, matches }) => {
+      meetings.each(({ values, left, right, matches }) => {
         dumped.push([keyOfRow(values), left.dump(), right.dump(), matches])
       })
       return dumped
@@ -124,7 +117,11 @@ export function join(
     load: (state) => {
       for (const entry of listOfState(state)) {
         const [key, lefts, rights, matches] = listOfState(entry)
-        const meeting = meetingOf(likeLeft(rowOfKey(String(key), valueTypes)))
+        const values = rowOfKey(String(key), valueTypes)
+        const meeting = meetingOf(
+          values,
+          values.map((_, place) => place),
+        )
         meeting.matches = Number(matches)
         loadBag(lefts, leftTypes, (row, count) => addTo(meeting.left, row, count))
         loadBag(rights, rightTypes, (row, count) => addTo(meeting.right, row, count))

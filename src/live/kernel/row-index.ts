@@ -6,6 +6,7 @@ interface Node<T> {
   next: Map<Value, Node<T>> | null
 }
 
+/** `at` says where a row of another kind holds the values. */
 export class RowIndex<T> {
   readonly #indices: readonly number[]
   #root: Node<T> = { thing: undefined, next: null }
@@ -14,15 +15,15 @@ export class RowIndex<T> {
     this.#indices = indices
   }
 
-  get(row: Row): T | undefined {
+  get(row: Row, at: readonly number[] = this.#indices): T | undefined {
     let node: Node<T> | undefined = this.#root
-    for (const index of this.#indices) node = node?.next?.get(row[index] ?? null)
+    for (const index of at) node = node?.next?.get(row[index] ?? null)
     return node?.thing
   }
 
-  set(row: Row, thing: T): void {
+  set(row: Row, thing: T, at: readonly number[] = this.#indices): void {
     let node = this.#root
-    for (const index of this.#indices) {
+    for (const index of at) {
       const value = row[index] ?? null
       node.next ??= new Map()
       let next = node.next.get(value)
@@ -32,18 +33,18 @@ export class RowIndex<T> {
     node.thing = thing
   }
 
-  delete(row: Row): void {
-    this.#deleteBelow(this.#root, row, 0)
+  delete(row: Row, at: readonly number[] = this.#indices): void {
+    this.#deleteBelow(this.#root, { row, at }, 0)
   }
 
   /** Whether nothing is left below. */
-  #deleteBelow(node: Node<T>, row: Row, depth: number): boolean {
-    const index = this.#indices[depth]
+  #deleteBelow(node: Node<T>, key: { row: Row; at: readonly number[] }, depth: number): boolean {
+    const index = key.at[depth]
     if (index === undefined) node.thing = undefined
     else {
-      const value = row[index] ?? null
+      const value = key.row[index] ?? null
       const next = node.next?.get(value)
-      if (next !== undefined && this.#deleteBelow(next, row, depth + 1)) node.next?.delete(value)
+      if (next !== undefined && this.#deleteBelow(next, key, depth + 1)) node.next?.delete(value)
     }
     return node.thing === undefined && (node.next === null || node.next.size === 0)
   }
