@@ -260,6 +260,7 @@ create table if not exists callplane.events (
   started_at timestamptz,
   finished_at timestamptz,
   command jsonb,
+  place int8, -- of a command, among those that were sent with it
   primary key (namespace, subject_id, id),
   constraint step_or_command check (
     (from_state is null) = (from_attempt is null) and (to_state is null) = (attempt is null)

@@ -112,7 +112,7 @@ export async function stampEvents(
     select exists (select 1 from head) as is_held, ${ENTRY_COLUMNS}
     from (select 1) one
     left join stamped e on true
-    order by e.at, e.id`,
+    order by e.at, e.place nulls first, e.id`,
     [namespace, epoch, holder, limit, leaseMs],
   )
   if (rows[0]?.is_held !== true) return null

@@ -51,6 +51,14 @@ export const ERROR_CODES = {
     status: 422,
     meaning: 'The plan of a live query cannot be run; the message names the step and says why.',
   },
+  conflict: {
+    status: 409,
+    meaning: 'The name is taken by another plan or another relation; choose another, or end that one.',
+  },
+  too_many_queries: {
+    status: 422,
+    meaning: 'The namespace is at its cap of live queries, relations or their rows; the message says of which.',
+  },
   // Who asks.
   unauthorized: {
     status: 401,
