@@ -1,15 +1,13 @@
 // The log as peers read it: what happened in a namespace, in the order of its ticks.
 import type { Json, Sql } from '../db/sql.ts'
 import { IS_FINAL, type Failure, type JobState } from '../protocol/job.ts'
-
-/** A row of the relation `jobs`, in the order of its columns. Times in milliseconds since 1970. */
-export type JobRow = readonly (string | number | null)[]
+import type { Row } from '../protocol/relations.ts'
 
 /** What a job was and is; null: it was made, or forgotten. */
 export interface Step {
   tick: number
-  before: JobRow | null
-  after: JobRow | null
+  before: Row | null
+  after: Row | null
 }
 
 /** What a client asked for, for every peer to apply. */
@@ -22,16 +20,14 @@ export interface SentCommand {
 export type Entry = Step | SentCommand
 
 /**
- * What an entry is made of. A job that waits shows neither a runner nor times of an attempt that is over, so that what it
- * was can be told without them. Waiting is counted from when the attempt was due.
+ * What an entry is made of.
  */
 export const ENTRY_COLUMNS = /* sql fragment */ `e.tick, e.subject_id, e.command, e.from_state, e.to_state, e.service,
   e.function, e.failure, e.runner_id, e.from_attempt, e.attempt, e.priority, e.parent_id,
-  (extract(epoch from e.created_at) * 1000)::int8 as created_at_ms,
-  (extract(epoch from e.started_at) * 1000)::int8 as started_at_ms,
-  (extract(epoch from e.finished_at) * 1000)::int8 as finished_at_ms,
-  (extract(epoch from e.started_at - e.run_at) * 1000)::int8 as wait_ms,
-  (extract(epoch from e.finished_at - e.started_at) * 1000)::int8 as run_ms`
+  floor(extract(epoch from e.created_at) * 1000)::int8 as created_at_ms,
+  floor(extract(epoch from e.run_at) * 1000)::int8 as run_at_ms,
+  floor(extract(epoch from e.started_at) * 1000)::int8 as started_at_ms,
+  floor(extract(epoch from e.finished_at) * 1000)::int8 as finished_at_ms`
 
 export type EntryRow = {
   tick: number
@@ -48,10 +44,9 @@ export type EntryRow = {
   priority: number
   parent_id: string | null
   created_at_ms: number
+  run_at_ms: number
   started_at_ms: number | null
   finished_at_ms: number | null
-  wait_ms: number | null
-  run_ms: number | null
 }
 
 export function toEntry(row: EntryRow): Entry {
@@ -60,10 +55,13 @@ export function toEntry(row: EntryRow): Entry {
   return { tick, before: jobRow(row, row.from_state, row.from_attempt), after: jobRow(row, row.to_state, row.attempt) }
 }
 
-function jobRow(row: EntryRow, state: JobState | null, attempt: number): JobRow | null {
+/** A row of the relation `jobs`, in the order of its columns, as the tables tell it. */
+function jobRow(row: EntryRow, state: JobState | null, attempt: number): Row | null {
   if (state === null) return null
   const hasBegun = state !== 'pending'
   const isFinal = IS_FINAL[state]
+  const startedAtMs = hasBegun ? row.started_at_ms : null
+  const finishedAtMs = isFinal ? row.finished_at_ms : null
   return [
     row.subject_id,
     row.service,
@@ -75,10 +73,10 @@ function jobRow(row: EntryRow, state: JobState | null, attempt: number): JobRow 
     row.priority,
     row.parent_id,
     row.created_at_ms,
-    hasBegun ? row.started_at_ms : null,
-    isFinal ? row.finished_at_ms : null,
-    hasBegun ? row.wait_ms : null,
-    isFinal ? row.run_ms : null,
+    startedAtMs,
+    finishedAtMs,
+    startedAtMs === null ? null : startedAtMs - row.run_at_ms,
+    startedAtMs === null || finishedAtMs === null ? null : finishedAtMs - startedAtMs,
   ]
 }
 

@@ -1,14 +1,19 @@
 // The relations of a namespace as selects from its tables; the namespace is $1.
 
-/** Instants are cut down to whole milliseconds before they are subtracted, as a reader of milliseconds does it. */
+/**
+ * Instants are cut down to whole milliseconds before they are subtracted, as a reader of milliseconds does it. A job that
+ * waits shows nothing of an attempt that is over, so that the log can tell what it was without.
+ */
 const JOBS = /* sql */ `
   select id::text collate "C" as id, service collate "C" as service, function collate "C" as function,
-    state collate "C" as state, failure collate "C" as failure, runner_id::text collate "C" as runner,
+    state collate "C" as state, failure collate "C" as failure,
+    case when state <> 'pending' then runner_id::text collate "C" end as runner,
     attempt, priority, parent_id::text collate "C" as parent,
     floor(extract(epoch from created_at) * 1000)::int8 as created_at,
-    floor(extract(epoch from started_at) * 1000)::int8 as started_at,
+    case when state <> 'pending' then floor(extract(epoch from started_at) * 1000)::int8 end as started_at,
     floor(extract(epoch from finished_at) * 1000)::int8 as finished_at,
-    floor(extract(epoch from started_at) * 1000)::int8 - floor(extract(epoch from created_at) * 1000)::int8 as wait_ms,
+    case when state <> 'pending' then
+      floor(extract(epoch from started_at) * 1000)::int8 - floor(extract(epoch from run_at) * 1000)::int8 end as wait_ms,
     floor(extract(epoch from finished_at) * 1000)::int8 - floor(extract(epoch from started_at) * 1000)::int8 as run_ms
   from callplane.jobs where namespace = $1`
 

@@ -22,7 +22,7 @@ export type Value = string | number | bigint | boolean | null
 /** The values of a row in the order of its columns. */
 export type Row = readonly Value[]
 
-/** The relations of every namespace. `wait_ms` is from creation to the last start, `run_ms` from that to the end. */
+/** The relations of every namespace. `wait_ms` is from when the last attempt was due to its start, `run_ms` from that to the end. */
 export const RELATIONS: Relations = new Map<string, Columns>([
   [
     'jobs',
