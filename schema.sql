@@ -276,6 +276,10 @@ where tick is null;
 create index if not exists events_stamped on callplane.events (namespace, tick)
 where tick is not null;
 
+-- What a peer that begins must know: what clients have asked for.
+create index if not exists events_commands on callplane.events (namespace, tick)
+where command is not null;
+
 -- The sweep: events of jobs that are gone.
 create index if not exists events_of_forgotten on callplane.events (at, namespace)
 where from_state is not null and to_state is null;

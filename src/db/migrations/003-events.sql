@@ -35,6 +35,9 @@ where tick is null;
 create index if not exists events_stamped on callplane.events (namespace, tick)
 where tick is not null;
 
+create index if not exists events_commands on callplane.events (namespace, tick)
+where command is not null;
+
 create index if not exists events_of_forgotten on callplane.events (at, namespace)
 where from_state is not null and to_state is null;
 create table if not exists callplane.heads (

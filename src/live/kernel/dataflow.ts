@@ -74,14 +74,22 @@ export class Dataflow {
     return this.#queries.get(planText(plan)) ?? null
   }
 
-  /** The plan is one that `parsePlan` gave. The rows of its sources are those at the last tick. */
-  add(plan: Plan, hydration: Hydration = new Map()): Query {
+  /**
+   * The plan is one that `parsePlan` gave. The rows of its sources are those at the last tick, once `changes` are made to
+   * them.
+   */
+  add(plan: Plan, hydration: Hydration = new Map(), changes: Iterable<RelationChange> = []): Query {
     return this.#add(plan, (query) => {
+      const since = new Dispatch(this.#relations)
+      for (const { source } of query.pipeline.leaves) since.use(source)
+      for (const { relation, row, diff } of changes) since.add(relation, row, diff)
+      const changed = new Map(Array.from(since.take(), ([reader, batch]) => [reader.source.text, batch]))
       for (const { source, feed } of query.pipeline.leaves) {
         const rows = hydration.get(source.text)
         if (rows === undefined) throw new CallplaneError('internal', `the hydration lacks ${source.text}`)
         const batch = new Batch()
         for (const [row, count] of rows) batch.add(row, count)
+        changed.get(source.text)?.each((row, diff) => batch.add(row, diff))
         feed.put(batch)
       }
       this.#step(query)

@@ -1,0 +1,135 @@
+// Who is interested in a query, at this peer: what each is told, and what is kept for those who read too slowly.
+//
+//   changes of a tick ──▶ taken in time ── QueryDiff
+//                     └─▶ not taken ────── summed ── taken again ──▶ one QueryDiff of the sum
+//                                            └─ more than the result ──▶ dropped; taken again ──▶ Reset, Snapshot
+import type { LiveResult, RequestId, WireChange, WireRow } from '../protocol/live.ts'
+import type { Columns, Row } from '../protocol/relations.ts'
+import { Bag, type Change } from './kernel/batch.ts'
+import { keyOfRow } from './kernel/values.ts'
+
+/** Bytes that a client may leave unread before its changes are summed. */
+export const MAX_UNREAD_BYTES = 256 * 1024
+/** A sum this small is kept, however small the result is. */
+const MIN_SUM_ROWS = 1_000
+/** Rows of one snapshot, each as often as it is there. */
+const MAX_SNAPSHOT_ROWS = 100_000
+
+/** The client's side of an interest. */
+export interface Reach {
+  send(frame: string): void
+  readonly unreadBytes: number
+  /** It has gone. */
+  readonly isOver: boolean
+}
+
+/** A query as its audience sees it. */
+export interface Result {
+  name: string
+  columns: Columns
+  /** Its rows now, with how many there are of each. */
+  rows(): readonly (readonly [Row, number])[]
+  readonly tick: number
+}
+
+/** One client's interest in one query. */
+export class Listener {
+  readonly reach: Reach
+  readonly id: RequestId
+  readonly #granularity: number
+  #sum: Bag | null = new Bag()
+  /** The last tick that it was told of. */
+  #toldTick: number
+
+  constructor(reach: Reach, { id, granularity = 1, tick }: { id: RequestId; granularity?: number; tick: number }) {
+    this.reach = reach
+    this.id = id
+    this.#granularity = granularity
+    this.#toldTick = tick
+  }
+
+  get isSlow(): boolean {
+    return this.#sum === null || (this.#granularity === 1 && this.#sum.size > 0)
+  }
+
+  /** What changed in a tick; `frame` is that as a frame, made once for all. */
+  tell(result: Result, changes: readonly Change[], frame: () => string): void {
+    const isBehind = this.#sum === null || this.#sum.size > 0
+    if (!isBehind && this.#granularity === 1 && this.reach.unreadBytes <= MAX_UNREAD_BYTES) {
+      this.#toldTick = result.tick
+      this.reach.send(frame())
+      return
+    }
+    if (this.#sum === null) return
+    for (const [row, diff] of changes) this.#sum.add(keyOfRow(row), row, diff)
+    const { size } = this.#sum
+    if (size > MIN_SUM_ROWS && size > result.rows().length) this.#sum = null
+  }
+
+  /** Tells what was held back, if it is time: at a multiple of its granularity, or once the client reads again. */
+  catchUp(result: Result, { isIdle = false } = {}): void {
+    const { tick } = result
+    const isClosed = isIdle || Math.floor(tick / this.#granularity) > Math.floor(this.#toldTick / this.#granularity)
+    if (!isClosed || this.reach.unreadBytes > MAX_UNREAD_BYTES) return
+    if (this.#sum === null) {
+      this.reach.send(frameOf({ Reset: [result.name, 'the client reads too slowly for each change'] }))
+      this.snapshot(result)
+    } else if (this.#sum.size > 0) {
+      const changes: Change[] = []
+      this.#sum.each((row, diff) => changes.push([row, diff]))
+      this.#sum = new Bag()
+      this.reach.send(diffFrame(result, changes, tick))
+      this.#toldTick = tick
+    }
+  }
+
+  /** The whole result; what was held back is void. */
+  snapshot(result: Result): void {
+    this.#sum = new Bag()
+    this.#toldTick = result.tick
+    this.reach.send(frameOf({ Snapshot: [result.name, snapshotRows(result), result.tick] }))
+  }
+
+  /** Changes from before it listened, tick by tick. */
+  replay(result: Result, past: Iterable<{ tick: number; changes: readonly Change[] }>): void {
+    for (const { tick, changes } of past) this.reach.send(diffFrame(result, changes, tick))
+    this.#toldTick = result.tick
+  }
+
+  /** That nothing changed, where it has been told nothing for a while. */
+  progress({ name, tick }: Result): void {
+    if (this.isSlow || tick <= this.#toldTick || this.reach.unreadBytes > MAX_UNREAD_BYTES) return
+    this.#toldTick = tick
+    this.reach.send(frameOf({ Progress: [name, tick] }))
+  }
+}
+
+export function frameOf(result: LiveResult): string {
+  return JSON.stringify(result)
+}
+
+export function diffFrame({ name, columns }: Result, changes: readonly Change[], tick: number): string {
+  const names = [...columns.keys()]
+  return frameOf({ QueryDiff: [name, changes.map(([row, diff]): WireChange => [wireRow(names, row), diff]), tick] })
+}
+
+/** Whether the result can be sent whole. */
+export function isSendable(result: Result): boolean {
+  let count = 0
+  for (const [, times] of result.rows()) count += times
+  return count <= MAX_SNAPSHOT_ROWS
+}
+
+function snapshotRows(result: Result): WireRow[] {
+  const names = [...result.columns.keys()]
+  return result.rows().flatMap(([row, count]) => Array.from({ length: count }, () => wireRow(names, row)))
+}
+
+function wireRow(names: readonly string[], row: Row): WireRow {
+  const wire: WireRow = {}
+  for (let place = 0; place < names.length; place++) {
+    const value = row[place] ?? null
+    wire[names[place] ?? ''] = typeof value === 'bigint' ? String(value) : value
+  }
+  return wire
+}

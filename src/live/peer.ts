@@ -1,0 +1,104 @@
+// A peer: takes clients' connections, appends their commands to the log, and lets them hear of what they are interested in.
+// It knows no transport and no runtime, and nothing that a client sends stops it.
+import type { Sql } from '../db/sql.ts'
+import { CallplaneError } from '../protocol/errors.ts'
+import type { Plan } from '../protocol/plan.ts'
+import type { Acceptor, Connection, Receiver } from './connection.ts'
+import type { LogReader, ReaderEvents } from './reader.ts'
+import { Room } from './room.ts'
+import { Session } from './session.ts'
+
+export interface PeerOptions {
+  /** For reading tables and appending commands. */
+  sql: Sql
+  /** Whose key it is; throws `unauthorized`, or `forbidden` where it may not watch the whole namespace. */
+  authenticate: (key: string) => Promise<{ namespace: string }>
+  /** Begins to read the log of a namespace. */
+  openLog: (namespace: string, events: ReaderEvents) => LogReader
+  /** Queries that every namespace has. */
+  builtIn?: ReadonlyMap<string, Plan>
+  /** Lets other things have their turn. */
+  breathe: () => Promise<void>
+  /** What a query may hold. Default 1,000,000 rows. */
+  maxRows?: number
+  log: (event: { level: 'warn'; event: string; detail: string }) => void
+}
+
+/** A namespace without clients goes on for a while, for those that come back. */
+const LINGER_MS = 60_000
+
+export class Peer implements Acceptor {
+  readonly id: string = crypto.randomUUID()
+  readonly #options: PeerOptions
+  readonly #rooms = new Map<string, { room: Room; clients: number; timer?: ReturnType<typeof setTimeout> }>()
+  readonly #sessions = new Set<Session>()
+
+  constructor(options: PeerOptions) {
+    this.#options = options
+  }
+
+  accept(connection: Connection, { key }: { key?: string } = {}): Receiver {
+    const { authenticate, breathe } = this.#options
+    const session = new Session(connection, {
+      peer: this.id,
+      authenticate,
+      breathe,
+      enter: (namespace) => this.#enter(namespace),
+      left: (namespace) => {
+        this.#sessions.delete(session)
+        if (namespace !== null) this.#leave(namespace)
+      },
+      fault: (error) => this.#options.log({ level: 'warn', event: 'live_request_failed', detail: String(error) }),
+      ...(key === undefined ? {} : { key }),
+    })
+    this.#sessions.add(session)
+    return session
+  }
+
+  /** Something may have been written: in this namespace, or anywhere. */
+  poke(namespace?: string): void {
+    if (namespace !== undefined) this.#rooms.get(namespace)?.room.poke()
+    else for (const { room } of this.#rooms.values()) room.poke()
+  }
+
+  async close(): Promise<void> {
+    for (const session of this.#sessions) session.end(new CallplaneError('closed', 'the peer closes: connect anew'))
+    const rooms = [...this.#rooms.values()]
+    this.#rooms.clear()
+    for (const { timer } of rooms) clearTimeout(timer)
+    await Promise.all(rooms.map(({ room }) => room.close()))
+  }
+
+  #enter(namespace: string): { room: Room; clients: () => number } {
+    const known = this.#rooms.get(namespace)
+    const entry = known ?? { room: this.#open(namespace), clients: 0 }
+    if (known === undefined) this.#rooms.set(namespace, entry)
+    clearTimeout(entry.timer)
+    entry.clients++
+    return { room: entry.room, clients: () => entry.clients }
+  }
+
+  #open(namespace: string): Room {
+    const { sql, openLog, breathe, log, maxRows, builtIn = new Map<string, Plan>() } = this.#options
+    return new Room(namespace, {
+      sql,
+      builtIn,
+      breathe,
+      log,
+      openLog: (events) => openLog(namespace, events),
+      ...(maxRows === undefined ? {} : { maxRows }),
+    })
+  }
+
+  #leave(namespace: string): void {
+    const entry = this.#rooms.get(namespace)
+    if (entry === undefined || --entry.clients > 0) return
+    entry.timer = setTimeout(() => {
+      this.#rooms.delete(namespace)
+      entry.room.close().catch((error: unknown) => {
+        this.#options.log({ level: 'warn', event: 'live_close_failed', detail: String(error) })
+      })
+    }, LINGER_MS)
+    if (typeof entry.timer === 'object') entry.timer.unref()
+  }
+}

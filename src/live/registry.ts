@@ -1,0 +1,184 @@
+// What clients have made for all of a namespace: names of plans, and relations of their own. The same at every peer, since
+// it changes by the log alone.
+import { CallplaneError } from '../protocol/errors.ts'
+import type { Attribute } from '../protocol/live.ts'
+import { parsePlan } from '../protocol/parse-plan.ts'
+import { planText, type Plan } from '../protocol/plan.ts'
+import { parseRow, RELATIONS, type Columns, type Row } from '../protocol/relations.ts'
+import type { Command } from './commands.ts'
+import { Bag } from './kernel/batch.ts'
+import type { RelationChange } from './kernel/dataflow.ts'
+import { keyAt, keyOfRow } from './kernel/values.ts'
+
+/** Of a namespace: each costs memory at every peer, whether or not anybody is interested. */
+const MAX_NAMES = 10_000
+const MAX_RELATIONS = 100
+const MAX_ROWS = 1_000_000
+
+interface OwnRelation {
+  made: Attribute
+  columns: Columns
+  rows: Bag
+  /** Where the last write wins: the row of each key. */
+  byKey: Map<string, Row>
+  keyOf: (row: Row) => string
+  isClosed: boolean
+}
+
+/** What a command did: rows that came and went, or why it did nothing at all. */
+export type Applied = { changes: RelationChange[] } | { error: CallplaneError }
+
+const NOTHING: Applied = { changes: [] }
+
+export class Registry {
+  /** Built in, and the clients' own. */
+  readonly relations = new Map<string, Columns>(RELATIONS)
+  nowMs = 0
+  readonly #builtIn: ReadonlyMap<string, Plan>
+  readonly #plans = new Map<string, Plan>()
+  readonly #own = new Map<string, OwnRelation>()
+  #rows = 0
+
+  constructor(builtIn: ReadonlyMap<string, Plan> = new Map()) {
+    this.#builtIn = builtIn
+  }
+
+  planOf(name: string): Plan | null {
+    return this.#plans.get(name) ?? this.#builtIn.get(name) ?? null
+  }
+
+  isOwn(relation: string): boolean {
+    return this.#own.has(relation)
+  }
+
+  /** All rows of a client's relation, as changes that make it. */
+  rowsOf(relation: string): RelationChange[] {
+    const changes: RelationChange[] = []
+    this.#own.get(relation)?.rows.each((row, diff) => changes.push({ relation, row, diff }))
+    return changes
+  }
+
+  /** Whether the command could be applied now; throws why not. What comes before it in the log may still change that. */
+  check(command: Command): void {
+    if ('Register' in command) this.#planToRegister(command.Register)
+  }
+
+  apply(command: Command): Applied {
+    try {
+      return this.#apply(command)
+    } catch (error) {
+      if (error instanceof CallplaneError) return { error }
+      return { error: new CallplaneError('internal', 'the command could not be applied', { cause: error }) }
+    }
+  }
+
+  #apply(command: Command): Applied {
+    if ('Register' in command) {
+      this.#plans.set(command.Register.name, this.#planToRegister(command.Register))
+    } else if ('Unregister' in command) {
+      if (!this.#plans.delete(command.Unregister.name)) throw unknown('query', command.Unregister.name)
+    } else if ('CreateAttribute' in command) this.#create(command.CreateAttribute)
+    else if ('CloseInput' in command) this.#open(command.CloseInput.name).isClosed = true
+    else if ('Transact' in command) return { changes: this.#transact(command.Transact.changes) }
+    else this.nowMs = Math.max(this.nowMs, command.Time)
+    return NOTHING
+  }
+
+  #planToRegister({ name, plan: sent }: { name: string; plan: unknown }): Plan {
+    const { plan } = parsePlan(sent, this.relations)
+    const known = this.planOf(name)
+    if (known !== null && planText(known) !== planText(plan)) {
+      throw new CallplaneError(
+        'conflict',
+        `the query ${name} exists with another plan: choose another name, or unregister it`,
+      )
+    }
+    if (known === null && this.#plans.size >= MAX_NAMES) {
+      throw new CallplaneError('too_many_queries', `the namespace has ${MAX_NAMES} queries: unregister some`)
+    }
+    return plan
+  }
+
+  #create(made: Attribute): void {
+    const known = this.#own.get(made.name)
+    if (known !== undefined && JSON.stringify(known.made) === JSON.stringify(made) && !known.isClosed) return
+    if (this.relations.has(made.name)) {
+      throw new CallplaneError('conflict', `the relation ${made.name} exists: choose another name`)
+    }
+    if (this.#own.size >= MAX_RELATIONS) {
+      throw new CallplaneError('too_many_queries', `the namespace has ${MAX_RELATIONS} relations`)
+    }
+    const columns: Columns = new Map(made.columns.map(({ name, type }) => [name, type]))
+    if (columns.size < made.columns.length)
+      throw new CallplaneError('invalid_request', `a column of ${made.name} stands twice`)
+    const keyed = made.key ?? []
+    if ((made.semantics === 'last_write_wins') !== keyed.length > 0) {
+      throw new CallplaneError('invalid_request', `${made.name} needs a key where the last write wins, and only there`)
+    }
+    const places = keyed.map((column) => [...columns.keys()].indexOf(column))
+    if (places.includes(-1))
+      throw new CallplaneError('invalid_request', `the key of ${made.name} names no column of it`)
+    this.#own.set(made.name, {
+      made,
+      columns,
+      rows: new Bag(),
+      byKey: new Map(),
+      keyOf: keyAt(places),
+      isClosed: false,
+    })
+    this.relations.set(made.name, columns)
+  }
+
+  #open(name: string): OwnRelation {
+    const relation = this.#own.get(name)
+    if (relation === undefined || relation.isClosed) throw unknown('open relation', name)
+    return relation
+  }
+
+  /** All of them or none: every row is checked before the first is taken. */
+  #transact(sent: readonly { relation: string; row: unknown; diff: number }[]): RelationChange[] {
+    const parsed = sent.map(({ relation: name, row, diff }, place) => {
+      const relation = this.#open(name)
+      return { name, relation, row: parseRow(relation.columns, row, `changes[${place}].row`), diff }
+    })
+    if (this.#rows + sent.length > MAX_ROWS) {
+      throw new CallplaneError('too_many_queries', `the namespace's own relations hold ${MAX_ROWS} rows`)
+    }
+    const left = new Map<string, number>()
+    for (const { name, relation, row, diff } of parsed) {
+      if (relation.made.semantics !== undefined && relation.made.semantics !== 'raw') continue
+      const key = `${name} ${keyOfRow(row)}`
+      const count = (left.get(key) ?? relation.rows.count(keyOfRow(row))) + diff
+      if (count < 0) throw new CallplaneError('invalid_request', `${name} does not hold a row as often as it is to go`)
+      left.set(key, count)
+    }
+    return parsed.flatMap(({ name, relation, row, diff }) => {
+      const changes = changesOf(relation, row, diff)
+      for (const [changed, by] of changes) {
+        const before = relation.rows.add(keyOfRow(changed), changed, by)
+        this.#rows += (before + by === 0 ? 0 : 1) - (before === 0 ? 0 : 1)
+      }
+      return changes.map(([changed, by]) => ({ relation: name, row: changed, diff: by }))
+    })
+  }
+}
+
+/** What a transacted row changes, by the semantics of its relation. */
+function changesOf({ made, rows, byKey, keyOf }: OwnRelation, row: Row, diff: number): [Row, number][] {
+  if (diff === 0) return []
+  if (made.semantics === 'last_write_wins') {
+    const key = keyOf(row)
+    const before = byKey.get(key)
+    if (diff < 0) byKey.delete(key)
+    else byKey.set(key, row)
+    const gone: [Row, number][] = before === undefined ? [] : [[before, -1]]
+    return diff < 0 ? gone : [...gone, [row, 1]]
+  }
+  if (made.semantics !== 'distinct') return [[row, diff]]
+  const isThere = rows.count(keyOfRow(row)) > 0
+  return isThere === diff > 0 ? [] : [[row, diff > 0 ? 1 : -1]]
+}
+
+function unknown(what: string, name: string): CallplaneError {
+  return new CallplaneError('not_found', `there is no ${what} ${name} in the namespace of this key`)
+}

@@ -1,0 +1,296 @@
+// One namespace at one peer: the log comes in, tick by tick; queries step; who is interested hears.
+//
+//   reader ── entries ──▶ commands ──▶ registry ┐
+//                    └──▶ steps of jobs ────────┴──▶ dataflow ──▶ changes of each query ──▶ its audience
+//
+// A tick is taken in at one go, and between two all is consistent: a snapshot taken there is of that tick.
+import type { Sql } from '../db/sql.ts'
+import { CallplaneError } from '../protocol/errors.ts'
+import type { PeerStatus, RequestId } from '../protocol/live.ts'
+import type { Plan } from '../protocol/plan.ts'
+import { frameOf, isSendable, Listener, type Reach } from './audience.ts'
+import { CommandLine } from './command-line.ts'
+import { readCommands, type Command, type Sent } from './commands.ts'
+import { beginQuery } from './begin-query.ts'
+import { errorFrame } from './fault.ts'
+import { Dataflow, type RelationChange } from './kernel/dataflow.ts'
+import type { Entry } from './log.ts'
+import type { LogReader, ReaderEvents } from './reader.ts'
+import { Registry } from './registry.ts'
+import type { Head } from './stamp.ts'
+import { Standing } from './standing.ts'
+import { Ticks } from './ticks.ts'
+import { hasWindow, WindowTime } from './window-time.ts'
+
+export interface RoomOptions {
+  /** For reading tables: statements that may take long. */
+  sql: Sql
+  openLog: (events: ReaderEvents) => LogReader
+  builtIn: ReadonlyMap<string, Plan>
+  /** Lets other things have their turn. */
+  breathe: () => Promise<void>
+  /** What a query may hold. Default 1,000,000 rows. */
+  maxRows?: number
+  log: (event: { level: 'warn'; event: string; detail: string }) => void
+}
+
+/** Entries between two breaths. */
+const ENTRIES_A_TURN = 500
+/** A query that nobody is interested in any more goes on for a while, for who comes back. */
+const LINGER_MS = 60_000
+/** Who was told nothing hears how far the log has come this often, while it goes on; and windows move. */
+const TURN_MS = 1_000
+
+export class Room {
+  readonly #namespace: string
+  readonly #options: RoomOptions
+  readonly #reader: LogReader
+  readonly #timer: ReturnType<typeof setInterval>
+  readonly #line: CommandLine
+  readonly #ticks = new Ticks()
+  readonly #time: WindowTime
+  readonly #begun: PromiseWithResolvers<void> = Promise.withResolvers()
+  #registry: Registry
+  #flow: Dataflow
+  #standing = new Map<string, Promise<Standing>>()
+  #running = new Map<string, Standing>()
+  #number = 0
+  #isOver = false
+
+  constructor(namespace: string, options: RoomOptions) {
+    this.#namespace = namespace
+    this.#options = options
+    this.#registry = new Registry(options.builtIn)
+    this.#flow = this.#newFlow()
+    this.#line = new CommandLine(options.sql, namespace)
+    this.#time = new WindowTime(options.sql, namespace, crypto.randomUUID())
+    this.#begun.promise.catch(() => {})
+    this.#reader = options.openLog({
+      begun: (head) => this.#begin(head),
+      read: (entries) => this.#read(entries),
+      failed: (error) => options.log({ level: 'warn', event: 'log_unread', detail: String(error) }),
+    })
+    this.#timer = setInterval(() => this.#turn(), TURN_MS)
+    if (typeof this.#timer === 'object') this.#timer.unref()
+  }
+
+  /** How far the log has come here, and what each query that runs holds. */
+  status(): Pick<PeerStatus, 'tick' | 'slowClients' | 'queries'> {
+    const running = [...this.#running.values()]
+    const slow = running.flatMap(({ audience }) => [...audience.values()].filter(({ isSlow }) => isSlow))
+    const queries = running.map((standing) => ({
+      name: standing.name,
+      clients: standing.audience.size,
+      rows: standing.stopped === null ? this.#flow.size(standing.query) : 0,
+      stopped: standing.stopped?.message ?? null,
+    }))
+    return { tick: this.#ticks.now, slowClients: new Set(slow.map(({ reach }) => reach)).size, queries }
+  }
+
+  poke(): void {
+    this.#reader.poke()
+  }
+
+  async close(): Promise<void> {
+    this.#isOver = true
+    clearInterval(this.#timer)
+    const error = new CallplaneError('closed', 'the peer closes')
+    this.#begun.reject(error)
+    this.#line.close(error)
+    this.#ticks.close()
+    await this.#reader.close()
+  }
+
+  /** Appends commands of a client and waits until each has been applied here: null, or why it was not. */
+  async append(client: string, commands: readonly Command[]): Promise<(CallplaneError | null)[]> {
+    await this.#begun.promise
+    const check = (command: Command): void => this.#registry.check(command)
+    return this.#line.append(client, commands, { check, appended: () => this.#reader.poke() })
+  }
+
+  /** From here on the client hears of the query: its rows now, or what it missed since `from`, and every change. */
+  async listen(
+    reach: Reach,
+    { id, name, granularity, from }: { id: RequestId; name: string; granularity?: number; from?: number },
+  ): Promise<void> {
+    await this.#begun.promise
+    const standing = await this.#stand(name)
+    if (reach.isOver) return
+    if (standing.stopped !== null) throw standing.stopped
+    if (!isSendable(standing)) {
+      throw new CallplaneError(
+        'query_stopped',
+        `the result of ${name} has too many rows to be sent: group them, or take the first`,
+      )
+    }
+    const listener = new Listener(reach, {
+      id,
+      tick: standing.tick,
+      ...(granularity === undefined ? {} : { granularity }),
+    })
+    standing.audience.set(reach, listener)
+    const past = from === undefined ? null : standing.since(from)
+    reach.send(frameOf({ Ok: id }))
+    if (past !== null) return listener.replay(standing, past)
+    if (from !== undefined) reach.send(frameOf({ Reset: [name, `what came after tick ${from} is no longer known`] }))
+    listener.snapshot(standing)
+  }
+
+  /** Says whether it was interested. */
+  leave(reach: Reach, name: string): boolean {
+    const standing = this.#running.get(name)
+    if (standing?.audience.delete(reach) !== true) return false
+    if (standing.audience.size === 0) standing.idleSinceMs = performance.now()
+    return true
+  }
+
+  leaveAll(reach: Reach): void {
+    for (const name of this.#running.keys()) this.leave(reach, name)
+  }
+
+  /** The client reads again. */
+  drained(reach: Reach): void {
+    for (const standing of this.#running.values()) standing.audience.get(reach)?.catchUp(standing)
+  }
+
+  #newFlow(): Dataflow {
+    const { maxRows = 1_000_000 } = this.#options
+    return new Dataflow({ relations: this.#registry.relations, maxRows, nowMs: 0 })
+  }
+
+  /** Begins at a tick: at first, and again where events were left out, when everything that was known is void. */
+  async #begin(head: Head): Promise<void> {
+    const commands = await readCommands(this.#options.sql, this.#namespace, { until: head.tick })
+    this.#registry = new Registry(this.#options.builtIn)
+    for (const { command } of commands) this.#registry.apply((command as unknown as Sent).command) // as appended
+    this.#flow = this.#newFlow()
+    this.#flow.advance(this.#registry.nowMs)
+    this.#ticks.begin(head.tick)
+    const before = [...this.#running.values()]
+    this.#running = new Map()
+    this.#standing = new Map()
+    this.#begun.resolve()
+    for (const { name, audience } of before) {
+      for (const { reach, id } of audience.values()) {
+        reach.send(frameOf({ Reset: [name, 'events were left out while nobody watched'] }))
+        this.listen(reach, { id, name }).catch((error: unknown) => reach.send(errorFrame(id, error)))
+      }
+    }
+  }
+
+  async #read(entries: readonly Entry[]): Promise<void> {
+    let sinceBreath = 0
+    for (let at = 0; at < entries.length;) {
+      const tick = entries[at]?.tick ?? 0
+      const from = at
+      while (at < entries.length && entries[at]?.tick === tick) at++
+      this.#step(tick, entries.slice(from, at))
+      sinceBreath += at - from
+      if (sinceBreath < ENTRIES_A_TURN) continue
+      sinceBreath = 0
+      await this.#options.breathe()
+      if (this.#isOver) return
+    }
+  }
+
+  /** One tick. */
+  #step(tick: number, entries: readonly Entry[]): void {
+    const changes: RelationChange[] = []
+    const done: (() => void)[] = []
+    for (const entry of entries) {
+      if ('command' in entry) {
+        const { number, command } = entry.command as unknown as Sent // as appended by a peer
+        const applied = this.#registry.apply(command)
+        if ('Time' in command) this.#time.came()
+        if ('changes' in applied) changes.push(...applied.changes)
+        const tell = this.#line.applied(entry.client, number, applied)
+        if (tell !== null) done.push(tell)
+      } else {
+        if (entry.before !== null) changes.push({ relation: 'jobs', row: entry.before, diff: -1 })
+        if (entry.after !== null) changes.push({ relation: 'jobs', row: entry.after, diff: 1 })
+      }
+    }
+    this.#ticks.move(tick, changes)
+    this.#flow.apply(changes)
+    this.#flow.advance(this.#registry.nowMs)
+    const { changes: changed, stopped } = this.#flow.flush()
+    for (const standing of this.#running.values()) {
+      standing.tick = tick
+      const own = changed.get(standing.query)
+      if (own !== undefined) standing.change(own)
+      if (stopped.includes(standing.query)) this.#stop(standing)
+      for (const listener of standing.audience.values()) listener.catchUp(standing)
+    }
+    for (const tell of done) tell()
+    this.#ticks.moved()
+  }
+
+  /** The query has stopped: everybody hears why, once. */
+  #stop(standing: Standing): void {
+    for (const { reach, id } of standing.audience.values()) reach.send(errorFrame(id, standing.stopped))
+    standing.audience.clear()
+    standing.idleSinceMs = performance.now()
+  }
+
+  /** The query under a name, which begins to run where it does not yet. */
+  async #stand(name: string): Promise<Standing> {
+    const plan = this.#registry.planOf(name)
+    if (plan === null) throw new CallplaneError('not_found', `there is no query ${name}: register it first`)
+    const known = this.#standing.get(name)
+    // Unregistered and registered with another plan, it is another query.
+    if (known !== undefined && (await known).plan === plan) return known
+    const standing = this.#start(name, plan)
+    this.#standing.set(name, standing)
+    standing.catch(() => {
+      if (this.#standing.get(name) === standing) this.#standing.delete(name)
+    })
+    return standing
+  }
+
+  async #start(name: string, plan: Plan): Promise<Standing> {
+    const flow = this.#flow
+    if (hasWindow(plan) && flow.find(plan) === null) await this.#moveTime()
+    const { sql } = this.#options
+    const poke = (): void => this.#reader.poke()
+    const registry = this.#registry
+    const query = await beginQuery(plan, { sql, namespace: this.#namespace, registry, flow, ticks: this.#ticks, poke })
+    if (this.#isOver) throw new CallplaneError('closed', 'the peer closes')
+    // The log began anew meanwhile.
+    if (flow !== this.#flow) return this.#start(name, plan)
+    const standing = new Standing(name, { plan, flow, query, tick: this.#ticks.now })
+    this.#running.set(name, standing)
+    return standing
+  }
+
+  /** Asks for the time, and waits until it has come. */
+  async #moveTime(): Promise<void> {
+    const beforeMs = this.#registry.nowMs
+    await this.#time.move()
+    this.#reader.poke()
+    while (this.#registry.nowMs === beforeMs && !this.#isOver) await this.#ticks.until(this.#ticks.now + 1)
+  }
+
+  /** Once a second: time for windows, progress, and an end for what nobody wants any more. */
+  #turn(): void {
+    const nowMs = performance.now()
+    let hasTime = false
+    for (const [name, standing] of this.#running) {
+      for (const listener of standing.audience.values()) {
+        listener.catchUp(standing, { isIdle: true })
+        listener.progress(standing)
+      }
+      if (standing.audience.size > 0) {
+        hasTime ||= hasWindow(standing.plan) && standing.stopped === null && this.#flow.size(standing.query) > 0
+      } else if (nowMs - standing.idleSinceMs >= LINGER_MS) {
+        this.#running.delete(name)
+        this.#standing.delete(name)
+        this.#flow.remove(standing.query)
+      }
+    }
+    if (!hasTime) return
+    this.#time.turn().then(
+      () => this.#reader.poke(),
+      (error: unknown) => this.#options.log({ level: 'warn', event: 'time_unmoved', detail: String(error) }),
+    )
+  }
+}

@@ -1,0 +1,242 @@
+// One client at a peer: its requests apply in its order, one by one, those for the log many at once.
+import { CallplaneError } from '../protocol/errors.ts'
+import { parseLiveFrame, type LiveRequest, type ParsedRequest, type RequestId } from '../protocol/live.ts'
+import type { Json } from '../db/sql.ts'
+import { frameOf } from './audience.ts'
+import type { Command } from './commands.ts'
+import type { Connection, Receiver } from './connection.ts'
+import { errorFrame } from './fault.ts'
+import type { Room } from './room.ts'
+
+export interface SessionOptions {
+  peer: string
+  authenticate: (key: string) => Promise<{ namespace: string }>
+  breathe: () => Promise<void>
+  enter: (namespace: string) => { room: Room; clients: () => number }
+  /** The session is over; null: it never entered. */
+  left: (namespace: string | null) => void
+  fault: (error: unknown) => void
+  /** Of a cookie: no first frame has to bring it. */
+  key?: string
+}
+
+/** Requests that wait for their turn: more are refused, each for itself. Bounds what a flood can keep here. */
+const MAX_WAITING = 100_000
+const MAX_WAITING_CHARS = 16 * 1024 * 1024
+/** Commands of one statement. */
+const MAX_COMMANDS = 500
+/** A revoked key stops within a minute. */
+const RECHECK_MS = 30_000
+/** Who leaves so much unread that not even its answers are taken is cut off. */
+const MAX_UNREAD_BYTES = 4 * 1024 * 1024
+
+interface Entered {
+  namespace: string
+  key: string
+  room: Room
+  clients: () => number
+}
+
+export class Session implements Receiver {
+  readonly #client: string = crypto.randomUUID()
+  readonly #connection: Connection
+  readonly #options: SessionOptions
+  readonly #waiting: { request: ParsedRequest; chars: number }[] = []
+  #waitingChars = 0
+  #isBusy = false
+  #isOver = false
+  #entered: Entered | null = null
+  #recheck: ReturnType<typeof setInterval> | undefined
+
+  constructor(connection: Connection, options: SessionOptions) {
+    this.#connection = connection
+    this.#options = options
+    const { key } = options
+    if (key !== undefined) this.#enqueue({ id: 'cookie', tag: 'Auth', body: { key } }, 0)
+  }
+
+  receive(frame: string): void {
+    if (this.#isOver) return
+    const requests = parseLiveFrame(frame)
+    for (const request of requests) this.#enqueue(request, frame.length / requests.length)
+  }
+
+  refuse(code: 'invalid_request' | 'payload_too_large', message: string): void {
+    this.send(errorFrame(null, new CallplaneError(code, message)))
+  }
+
+  drained(): void {
+    this.#entered?.room.drained(this)
+  }
+
+  closed(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    clearInterval(this.#recheck)
+    this.#waiting.length = 0
+    this.#entered?.room.leaveAll(this)
+    this.#options.left(this.#entered?.namespace ?? null)
+  }
+
+  /** Tells the client why, and closes. */
+  end(error: CallplaneError): void {
+    if (this.#isOver) return
+    this.send(errorFrame(null, error))
+    this.closed()
+    this.#connection.close(error.code)
+  }
+
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  get unreadBytes(): number {
+    return this.#connection.bufferedBytes
+  }
+
+  send(frame: string): void {
+    if (this.#isOver) return
+    this.#connection.send(frame)
+    if (this.unreadBytes <= MAX_UNREAD_BYTES + frame.length) return
+    this.closed()
+    this.#connection.close('too slow')
+  }
+
+  #enqueue(request: ParsedRequest, chars: number): void {
+    if (this.#waiting.length >= MAX_WAITING || this.#waitingChars >= MAX_WAITING_CHARS) {
+      const error = new CallplaneError(
+        'too_many_requests',
+        `${this.#waiting.length} requests wait already: send it later`,
+      )
+      return this.send(errorFrame(request.id, error))
+    }
+    this.#waiting.push({ request, chars })
+    this.#waitingChars += chars
+    if (!this.#isBusy) void this.#work()
+  }
+
+  /** Never rejects. */
+  async #work(): Promise<void> {
+    this.#isBusy = true
+    await this.#options.breathe()
+    while (this.#waiting.length > 0 && !this.#isOver) {
+      const commands = this.#entered === null ? [] : this.#takeCommands()
+      if (commands.length > 0) await this.#command(commands)
+      else {
+        const [next] = this.#waiting.splice(0, 1)
+        this.#waitingChars -= next?.chars ?? 0
+        if (next !== undefined) await this.#handle(next.request)
+      }
+      await this.#options.breathe()
+    }
+    this.#isBusy = false
+  }
+
+  /** The commands at the head of the line, as many as go into one statement. */
+  #takeCommands(): { id: RequestId; command: Command }[] {
+    const taken: { id: RequestId; command: Command }[] = []
+    for (const { request, chars } of this.#waiting) {
+      const command = 'error' in request ? null : commandOf(request)
+      if (command === null || taken.length === MAX_COMMANDS) break
+      // A plan is checked before it is sent on, when the relation that it reads must be there.
+      if ('Register' in command && taken.some((one) => 'CreateAttribute' in one.command)) break
+      taken.push({ id: request.id ?? '', command })
+      this.#waitingChars -= chars
+    }
+    this.#waiting.splice(0, taken.length)
+    return taken
+  }
+
+  async #command(sent: readonly { id: RequestId; command: Command }[]): Promise<void> {
+    try {
+      const outcomes = await this.#room().append(
+        this.#client,
+        sent.map(({ command }) => command),
+      )
+      for (const [place, { id }] of sent.entries()) this.#answer(id, outcomes[place] ?? null)
+    } catch (error) {
+      for (const { id } of sent) this.#answer(id, error)
+    }
+  }
+
+  async #handle(request: ParsedRequest): Promise<void> {
+    if ('error' in request) return this.#answer(request.id, request.error)
+    const { id } = request
+    try {
+      if (request.tag === 'Auth') return await this.#authenticate(id, request.body.key)
+      if (this.#entered === null) {
+        return this.end(new CallplaneError('unauthorized', 'the first request is { id, Auth: { key } }'))
+      }
+      const room = this.#room()
+      if (request.tag === 'Interest') return await room.listen(this, { id, ...request.body })
+      if (request.tag === 'Uninterest') {
+        const { name } = request.body
+        if (!room.leave(this, name)) throw new CallplaneError('not_found', `there is no interest in ${name} here`)
+        return this.#answer(id, null)
+      }
+      if (request.tag === 'Status') {
+        const { clients } = this.#entered
+        return this.send(frameOf({ Status: [id, { peer: this.#options.peer, clients: clients(), ...room.status() }] }))
+      }
+    } catch (error) {
+      this.#answer(id, error)
+    }
+  }
+
+  async #authenticate(id: RequestId, key: string): Promise<void> {
+    if (this.#entered !== null) throw new CallplaneError('invalid_request', 'the connection is authenticated already')
+    let namespace: string
+    try {
+      ;({ namespace } = await this.#options.authenticate(key))
+    } catch (error) {
+      this.#answer(id, error)
+      return this.end(new CallplaneError('unauthorized', 'the key does not open this plane'))
+    }
+    if (this.#isOver) return
+    this.#entered = { namespace, key, ...this.#options.enter(namespace) }
+    this.#recheck = setInterval(() => void this.#checkAgain(), RECHECK_MS)
+    if (typeof this.#recheck === 'object') this.#recheck.unref()
+    this.#answer(id, null)
+  }
+
+  /** Never rejects. A database that does not answer revokes nothing. */
+  async #checkAgain(): Promise<void> {
+    try {
+      await this.#options.authenticate(this.#entered?.key ?? '')
+    } catch (error) {
+      const isRefused = error instanceof CallplaneError && (error.code === 'unauthorized' || error.code === 'forbidden')
+      if (isRefused) this.end(error)
+    }
+  }
+
+  #answer(id: RequestId | null, error: unknown): void {
+    if (error === null && id !== null) return this.send(frameOf({ Ok: id }))
+    if (!(error instanceof CallplaneError)) this.#options.fault(error)
+    this.send(errorFrame(id, error))
+  }
+
+  #room(): Room {
+    if (this.#entered === null) throw new CallplaneError('unauthorized', 'the first request is { id, Auth: { key } }')
+    return this.#entered.room
+  }
+}
+
+/** What the request asks of all peers; null: it concerns this one alone. */
+function commandOf({ tag, body }: LiveRequest): Command | null {
+  switch (tag) {
+    case 'Register':
+      return { Register: { name: body.name, plan: body.plan as Json } } // it came as JSON
+    case 'Unregister':
+      return { Unregister: body }
+    case 'CreateAttribute':
+      return { CreateAttribute: body }
+    case 'CloseInput':
+      return { CloseInput: body }
+    case 'Transact': {
+      const changes = body.changes.map(({ relation, row, diff = 1 }) => ({ relation, row: row as Json, diff })) // as above
+      return { Transact: { changes } }
+    }
+    default:
+      return null
+  }
+}

@@ -1,0 +1,67 @@
+// A query that runs at this peer under a name: its result, its recent changes for who comes back, and its audience.
+import type { CallplaneError } from '../protocol/errors.ts'
+import type { Plan } from '../protocol/plan.ts'
+import type { Row } from '../protocol/relations.ts'
+import { diffFrame, type Listener, type Result } from './audience.ts'
+import type { Change } from './kernel/batch.ts'
+import type { Dataflow, Query } from './kernel/dataflow.ts'
+
+/** Changed rows that are kept for clients that come back. */
+const MAX_KEPT_ROWS = 10_000
+
+export class Standing implements Result {
+  readonly name: string
+  readonly plan: Plan
+  readonly audience = new Map<object, Listener>()
+  /** When the last of the audience left, in the terms of `performance.now()`. */
+  idleSinceMs = performance.now()
+  tick: number
+  readonly #flow: Dataflow
+  readonly query: Query
+  /** Every change since, and not including, `#keptFrom`. */
+  readonly #kept: { tick: number; changes: readonly Change[] }[] = []
+  #keptRows = 0
+  #keptFrom: number
+
+  constructor(name: string, { plan, flow, query, tick }: { plan: Plan; flow: Dataflow; query: Query; tick: number }) {
+    this.name = name
+    this.plan = plan
+    this.#flow = flow
+    this.query = query
+    this.tick = tick
+    this.#keptFrom = tick
+  }
+
+  get columns() {
+    return this.query.columns
+  }
+
+  get stopped(): CallplaneError | null {
+    return this.query.stopped
+  }
+
+  rows(): [Row, number][] {
+    return this.query.stopped === null ? this.#flow.rows(this.query) : []
+  }
+
+  /** What changed in this tick. */
+  change(changes: readonly Change[]): void {
+    this.#kept.push({ tick: this.tick, changes })
+    this.#keptRows += changes.length
+    while (this.#keptRows > MAX_KEPT_ROWS) {
+      const oldest = this.#kept.shift()
+      if (oldest === undefined) break
+      this.#keptRows -= oldest.changes.length
+      this.#keptFrom = oldest.tick
+    }
+    let frame: string | undefined
+    const asFrame = (): string => (frame ??= diffFrame(this, changes, this.tick))
+    for (const listener of this.audience.values()) listener.tell(this, changes, asFrame)
+  }
+
+  /** What changed after a tick; null where that is no longer known. */
+  since(tick: number): { tick: number; changes: readonly Change[] }[] | null {
+    if (tick < this.#keptFrom || tick > this.tick) return null
+    return this.#kept.filter((one) => one.tick > tick)
+  }
+}
