@@ -9,6 +9,9 @@ import type { ColumnType } from './relations.ts'
 type Flat<T> = { [K in keyof T]: T[K] }
 type Nullable<T> = { [K in keyof T]: T[K] | null }
 type Key<R> = keyof R & string
+/** The same columns, whose types the plane compares; nulls may be in one alone. */
+type Alike<R> = { [K in keyof R]: unknown }
+type Either<R, S extends Alike<R>> = { [K in keyof R]: R[K] | S[K] }
 /** Rows without the columns that a join compares, the others with the prefix. */
 type Joined<R, On, P extends string> = { [K in keyof R as K extends On ? never : `${P}${K & string}`]: R[K] }
 type JoinOptions<L, R, P extends string> = {
@@ -95,11 +98,11 @@ export class Query<R extends object> {
   }
 
   /** The rows of both, each once. */
-  union(other: Query<R>): Query<R> {
+  union<S extends Alike<R>>(other: Query<S>): Query<Either<R, S>> {
     return new Query({ op: 'union', inputs: [this.plan, other.plan] })
   }
 
-  unionAll(other: Query<R>): Query<R> {
+  unionAll<S extends Alike<R>>(other: Query<S>): Query<Either<R, S>> {
     return new Query({ op: 'unionAll', inputs: [this.plan, other.plan] })
   }
 
@@ -128,8 +131,8 @@ export class Query<R extends object> {
   }
 
   /** These rows and, again and again, what `step` makes of the rows found: each once. */
-  recurse(step: (found: Query<R>) => Query<R>, name = 'found'): Query<R> {
-    return new Query({ op: 'recurse', name, base: this.plan, step: step(new Query({ op: 'self', name })).plan })
+  recurse<S extends Alike<R>>(step: (found: Query<R>) => Query<S>, name = 'found'): Query<Either<R, S>> {
+    return new Query({ op: 'recurse', name, base: this.plan, step: step(new Query<R>({ op: 'self', name })).plan })
   }
 }
 

@@ -7,7 +7,7 @@ import { checkOf, inRange, QueryFault, type Check } from './evaluate.ts'
 import { ExactSum, ofUnits, quotient, unitsOf } from './exact.ts'
 import { listOfState, type State } from './operator.ts'
 import { SortedBag } from './sorted-bag.ts'
-import { compareValues, indexOf, keyOfRow, rowOfKey } from './values.ts'
+import { compareValues, indexOf, keyOfRow, rankOf, rowOfKey } from './values.ts'
 
 export interface Accumulator {
   add: (row: Row, diff: number) => void
@@ -128,7 +128,7 @@ const PERCENT: Partial<Record<Aggregate['op'], number>> = { median: 50, p50: 50,
 
 /** The values in order, or the bounds of their buckets. */
 function sorted(index: number, type: ColumnType, keep: (value: Value) => Value): Accumulator {
-  const bag = new SortedBag<Value>(compareValues)
+  const bag = new SortedBag<Value>({ compare: compareValues, rank: rankOf })
   return {
     add: (row, diff) => {
       const value = row[index] ?? null

@@ -5,7 +5,7 @@ import type { Columns, Relations, Row } from '../../protocol/relations.ts'
 import { Bag, Batch, type Change } from './batch.ts'
 import { Dispatch, type Reader } from './dispatch.ts'
 import { QueryFault } from './evaluate.ts'
-import { listOfState, loadBag, type State } from './operator.ts'
+import { concat, listOfState, loadBag, type State } from './operator.ts'
 import { pipelineOf, type Pipeline } from './pipeline.ts'
 import type { Source } from './source.ts'
 import { orderOf } from './top.ts'
@@ -35,12 +35,13 @@ interface Running extends Query {
   stopped: CallplaneError | null
   pipeline: Pipeline
   readers: Reader[]
+  /** Its rows, where the last operator does not hold them itself. */
   output: Bag
   order: Compare<Row>
 }
 
 export interface Tick {
-  /** The changes of each query whose rows changed: each row once, in the order of the rows. */
+  /** The changes of each query whose rows changed: each row once, in an order that is the same at every peer. */
   changes: Map<Query, Change[]>
   /** Queries that were stopped in this tick. */
   stopped: Query[]
@@ -115,7 +116,7 @@ export class Dataflow {
     const clock = this.#clock
     const pipeline = pipelineOf(plan, { relations: this.#relations, clock, maxRows: this.#maxRows })
     const { columns } = pipeline
-    const order = plan.op === 'top' ? orderOf(plan, columns) : compareRows([], columns.size)
+    const order = plan.op === 'top' ? orderOf(plan, columns).compare : compareRows([], columns.size)
     const query: Running = { text, columns, users: 1, stopped: null, pipeline, readers: [], output: new Bag(), order }
     fill(query)
     this.#queries.set(text, query)
@@ -175,9 +176,11 @@ export class Dataflow {
 
   /** Its rows and how many there are of each: a `top` in its order, else in that of the columns. */
   rows(query: Query): [row: Row, count: number][] {
-    const { output, order } = this.#running(query)
+    const { pipeline, output, order } = this.#running(query)
     const rows: [Row, number][] = []
-    output.each((row, count) => rows.push([row, count]))
+    const see = (row: Row, count: number): void => void rows.push([row, count])
+    if (pipeline.operator.rows === undefined) output.each(see)
+    else pipeline.operator.rows(see)
     return rows.toSorted(([a], [b]) => order(a, b))
   }
 
@@ -217,7 +220,7 @@ export class Dataflow {
     }
     query.readers = []
     query.output = new Bag()
-    query.pipeline = { ...query.pipeline, leaves: [], stateful: [], hasWindow: false }
+    query.pipeline = { ...query.pipeline, operator: NONE, leaves: [], stateful: [], hasWindow: false }
   }
 
   #running(query: Query): Running {
@@ -227,20 +230,23 @@ export class Dataflow {
   }
 }
 
+/** What a query that was stopped is left with. */
+const NONE = concat([])
+
 function sizeOf({ pipeline, output }: Running): number {
   return pipeline.stateful.reduce((sum, operator) => sum + operator.held(), output.size)
 }
 
 /** Pulls the pipeline, and adds what comes to the output. */
-function outputOf(query: Running): Change[] {
-  const batch = query.pipeline.operator.pull()
+function outputOf({ pipeline, output }: Running): Change[] {
+  const batch = pipeline.operator.pull()
   if (batch.isEmpty) return []
   const sums = new Bag()
   batch.each((row, diff) => sums.add(keyOfRow(row), row, diff))
-  const changes: Change[] = []
-  sums.each((row, diff) => {
-    changes.push([row, diff])
-    query.output.add(keyOfRow(row), row, diff)
+  const changes: { key: string; change: Change }[] = []
+  sums.each((row, diff, key) => {
+    changes.push({ key, change: [row, diff] })
+    if (pipeline.operator.rows === undefined) output.add(key, row, diff)
   })
-  return changes.toSorted(([a], [b]) => query.order(a, b))
+  return changes.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ change }) => change)
 }

@@ -18,6 +18,7 @@ export function distinct(input: Operator, columns: Columns): Operator {
       })
       return out
     },
+    rows: (see) => bag.each((row) => see(row, 1)),
     held: () => bag.size,
     dump: () => bag.dump(),
     load: (state) => loadBag(state, typesOf(columns), (row, count) => bag.add(keyOfRow(row), row, count)),

@@ -94,6 +94,10 @@ export function groupBy(input: Operator, plan: Extract<Plan, { op: 'groupBy' }>,
       }
       return out
     },
+    rows: (see) =>
+      groups.each(({ said }) => {
+        if (said !== null) see(said, 1)
+      }),
     held: () => held,
     dump: () => {
       const dumped: State[] = []

@@ -10,6 +10,8 @@ export type State = null | number | string | State[]
 export interface Operator {
   /** The changes of this round, from those of the inputs, which are pulled once. */
   pull: () => Batch
+  /** Its output as it is, of an operator that holds it anyway. */
+  rows?: (see: (row: Row, count: number) => void) => void
   /** Rows and values that it holds. */
   held: () => number
   dump: () => State

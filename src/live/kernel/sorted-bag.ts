@@ -6,18 +6,30 @@ const MAX_BUCKET = 256
 
 interface Bucket<T> {
   values: T[]
+  ranks: number[]
   counts: number[]
   total: number
 }
 
+/**
+ * An order, and a number that never contradicts it: of two values, one with a lower rank comes first. The search reads
+ * ranks, which lie side by side in memory, and looks at values only where these are equal.
+ */
+export interface Order<T> {
+  compare: Compare<T>
+  rank: (value: T) => number
+}
+
 export class SortedBag<T> {
-  readonly #compare: Compare<T>
+  readonly #order: Order<T>
   readonly #buckets: Bucket<T>[] = []
+  /** The rank of the last value of each bucket. */
+  readonly #lastRanks: number[] = []
   #size = 0
   #total = 0
 
-  constructor(compare: Compare<T>) {
-    this.#compare = compare
+  constructor(order: Order<T>) {
+    this.#order = order
   }
 
   /** Different values. */
@@ -32,30 +44,37 @@ export class SortedBag<T> {
 
   add(value: T, diff: number): void {
     this.#total += diff
-    const at = this.#bucketFor(value)
+    const rank = this.#order.rank(value)
+    const at = this.#bucketFor(value, rank)
     const bucket = this.#buckets[at]
     if (bucket === undefined) {
-      this.#buckets.push({ values: [value], counts: [diff], total: diff })
+      this.#buckets.push({ values: [value], ranks: [rank], counts: [diff], total: diff })
+      this.#lastRanks.push(rank)
       this.#size++
       return
     }
     bucket.total += diff
-    const place = this.#placeIn(bucket, value)
+    const place = this.#placeIn(bucket, value, rank)
     const found = bucket.values[place]
-    if (found === undefined || this.#compare(found, value) !== 0) {
+    if (found === undefined || bucket.ranks[place] !== rank || this.#order.compare(found, value) !== 0) {
       bucket.values.splice(place, 0, value)
+      bucket.ranks.splice(place, 0, rank)
       bucket.counts.splice(place, 0, diff)
       this.#size++
       if (bucket.values.length > MAX_BUCKET) this.#split(at, bucket)
+      else this.#noteLast(at, bucket)
       return
     }
     const count = (bucket.counts[place] ?? 0) + diff
     bucket.counts[place] = count
     if (count !== 0) return
     bucket.values.splice(place, 1)
+    bucket.ranks.splice(place, 1)
     bucket.counts.splice(place, 1)
     this.#size--
-    if (bucket.values.length === 0) this.#buckets.splice(at, 1)
+    if (bucket.values.length > 0) return this.#noteLast(at, bucket)
+    this.#buckets.splice(at, 1)
+    this.#lastRanks.splice(at, 1)
   }
 
   /** In order, until `see` answers false. */
@@ -92,35 +111,48 @@ export class SortedBag<T> {
     return undefined
   }
 
+  #noteLast(at: number, { ranks }: Bucket<T>): void {
+    this.#lastRanks[at] = ranks[ranks.length - 1] ?? 0
+  }
+
   /** The first bucket whose last value is not below; the last one where all are. */
-  #bucketFor(value: T): number {
+  #bucketFor(value: T, rank: number): number {
     let [low, high] = [0, this.#buckets.length - 1]
     while (low < high) {
       const middle = (low + high) >> 1
-      const values = this.#buckets[middle]?.values ?? []
-      const last = values[values.length - 1]
-      if (last !== undefined && this.#compare(last, value) < 0) low = middle + 1
+      const lastRank = this.#lastRanks[middle] ?? 0
+      if (lastRank < rank || (lastRank === rank && this.#isBelow(this.#buckets[middle]?.values.at(-1), value))) {
+        low = middle + 1
+      } else high = middle
+    }
+    return low
+  }
+
+  #placeIn({ values, ranks }: Bucket<T>, value: T, rank: number): number {
+    let [low, high] = [0, values.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      const found = ranks[middle] ?? 0
+      if (found < rank || (found === rank && this.#isBelow(values[middle], value))) low = middle + 1
       else high = middle
     }
     return low
   }
 
-  #placeIn({ values }: Bucket<T>, value: T): number {
-    let [low, high] = [0, values.length]
-    while (low < high) {
-      const middle = (low + high) >> 1
-      const found = values[middle]
-      if (found !== undefined && this.#compare(found, value) < 0) low = middle + 1
-      else high = middle
-    }
-    return low
+  #isBelow(found: T | undefined, value: T): boolean {
+    return found !== undefined && this.#order.compare(found, value) < 0
   }
 
   #split(at: number, bucket: Bucket<T>): void {
     const values = bucket.values.splice(MAX_BUCKET / 2)
+    const ranks = bucket.ranks.splice(MAX_BUCKET / 2)
     const counts = bucket.counts.splice(MAX_BUCKET / 2)
     const total = counts.reduce((sum, count) => sum + count, 0)
     bucket.total -= total
-    this.#buckets.splice(at + 1, 0, { values, counts, total })
+    const next = { values, ranks, counts, total }
+    this.#buckets.splice(at + 1, 0, next)
+    this.#lastRanks.splice(at + 1, 0, 0)
+    this.#noteLast(at, bucket)
+    this.#noteLast(at + 1, next)
   }
 }

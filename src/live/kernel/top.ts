@@ -3,23 +3,24 @@ import type { Plan } from '../../protocol/plan.ts'
 import type { Columns, Row } from '../../protocol/relations.ts'
 import { Batch, NOTHING } from './batch.ts'
 import { loadBag, type Operator, type State } from './operator.ts'
-import { SortedBag } from './sorted-bag.ts'
-import { compareRows, indexOf, keyOfRow, typesOf, type Compare } from './values.ts'
+import { SortedBag, type Order } from './sorted-bag.ts'
+import { compareRows, indexOf, keyOfRow, rankBy, typesOf } from './values.ts'
 
 type Top = Extract<Plan, { op: 'top' }>
 
 /** The order of a top, in which no two different rows are equal. */
-export function orderOf(plan: Top, columns: Columns): Compare<Row> {
-  const order = plan.orderBy.map(([name, direction]) => {
+export function orderOf(plan: Top, columns: Columns): Order<Row> {
+  const steps = plan.orderBy.map(([name, direction]) => {
     const sign: 1 | -1 = direction === 'asc' ? 1 : -1
     return { index: indexOf(columns, name), sign }
   })
-  return compareRows(order, columns.size)
+  return { compare: compareRows(steps, columns.size), rank: rankBy(steps[0] ?? { index: 0, sign: 1 }) }
 }
 
 export function top(input: Operator, plan: Top, columns: Columns): Operator {
-  const compare = orderOf(plan, columns)
-  const bag = new SortedBag<Row>(compare)
+  const order = orderOf(plan, columns)
+  const { compare } = order
+  const bag = new SortedBag<Row>(order)
   let shown: { row: Row; count: number }[] = []
 
   function first(): typeof shown {
@@ -52,6 +53,7 @@ export function top(input: Operator, plan: Top, columns: Columns): Operator {
       for (const { row, count } of shown) out.add(row, count)
       return out
     },
+    rows: (see) => shown.forEach(({ row, count }) => see(row, count)),
     held: () => bag.size,
     dump: () => {
       const rows: State[] = []

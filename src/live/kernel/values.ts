@@ -9,13 +9,15 @@ export function compareText(a: string, b: string): number {
   for (let i = 0; i < length; i++) {
     const [unitA, unitB] = [a.charCodeAt(i), b.charCodeAt(i)]
     if (unitA === unitB) continue
-    if (unitA < 0xd800 || unitB < 0xd800) return unitA - unitB
-    return rankOf(unitA) - rankOf(unitB)
+    return orderOfUnit(unitA) - orderOfUnit(unitB)
   }
   return a.length - b.length
 }
 
-const rankOf = (unit: number): number => (unit >= 0xe000 ? unit - 0x800 : unit + 0x2000)
+function orderOfUnit(unit: number): number {
+  if (unit < 0xd800) return unit
+  return unit >= 0xe000 ? unit - 0x800 : unit + 0x2000
+}
 
 /** Two values of one type that are not null. */
 export function compareValues(a: Value, b: Value): number {
@@ -35,13 +37,36 @@ function compareNullable(a: Value, b: Value): number {
 export function compareRows(order: readonly { index: number; sign: 1 | -1 }[], width: number): Compare<Row> {
   const all = [...order, ...Array.from({ length: width }, (_, index) => ({ index, sign: 1 }))]
   const seen = new Set<number>()
-  const steps = all.filter(({ index }) => !seen.has(index) && seen.add(index))
+  const [first = { index: 0, sign: 1 }, ...others] = all.filter(({ index }) => !seen.has(index) && seen.add(index))
   return (a, b) => {
-    for (const { index, sign } of steps) {
+    const x = a[first.index] ?? null
+    const y = b[first.index] ?? null
+    // Most rows differ in the first number.
+    if (typeof x === 'number' && typeof y === 'number' && x !== y) return (x - y) * first.sign
+    const order = compareNullable(x, y)
+    if (order !== 0) return order * first.sign
+    for (const { index, sign } of others) {
       const order = compareNullable(a[index] ?? null, b[index] ?? null)
       if (order !== 0) return order * sign
     }
     return 0
+  }
+}
+
+/** A number that never contradicts `compareValues` among the values of one type: of a text, its first three units. */
+export function rankOf(value: Value): number {
+  if (typeof value === 'number') return value
+  if (typeof value !== 'string') return Number(value)
+  let rank = 0
+  for (let i = 0; i < 3; i++) rank = rank * 0x10000 + (i < value.length ? orderOfUnit(value.charCodeAt(i)) : 0)
+  return rank
+}
+
+/** The rank of a row among others: that of the column by which they are ordered first. */
+export function rankBy({ index, sign }: { index: number; sign: 1 | -1 }): (row: Row) => number {
+  return (row) => {
+    const value = row[index] ?? null
+    return (value === null ? Number.POSITIVE_INFINITY : rankOf(value)) * sign
   }
 }
 

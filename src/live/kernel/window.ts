@@ -4,7 +4,7 @@ import type { Columns, Row } from '../../protocol/relations.ts'
 import { Batch } from './batch.ts'
 import { loadBag, type Operator, type State } from './operator.ts'
 import { SortedBag } from './sorted-bag.ts'
-import { compareRows, indexOf, keyOfRow, typesOf } from './values.ts'
+import { compareRows, indexOf, keyOfRow, rankBy, typesOf } from './values.ts'
 
 /** The time that all windows of a dataflow share. It moves when it is told to. */
 export interface Clock {
@@ -17,7 +17,8 @@ export function window(
   { columns, clock }: { columns: Columns; clock: Clock },
 ): Operator {
   const index = indexOf(columns, plan.column)
-  const byTime = compareRows([{ index, sign: 1 }], columns.size)
+  const first = { index, sign: 1 } as const
+  const byTime = { compare: compareRows([first], columns.size), rank: rankBy(first) }
   const [shown, future] = [new SortedBag<Row>(byTime), new SortedBag<Row>(byTime)]
   const timeOf = (row: Row): number | null => {
     const value = row[index]

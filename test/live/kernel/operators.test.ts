@@ -204,8 +204,8 @@ test('the first rows of an order, ties by the whole row, nulls last', () => {
   ])
   world.remove('people', { e: 2, age: 5 })
   expect(world.tick(query)).toEqual([
-    [2, 5, -1],
     [1, 4, 1],
+    [2, 5, -1],
   ])
   world.insert('people', { e: 9, age: 3 })
   expect(world.tick(query)).toEqual([])

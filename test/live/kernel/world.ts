@@ -12,7 +12,7 @@ import {
 } from '../../../src/protocol/relations.ts'
 import { checkOf } from '../../../src/live/kernel/evaluate.ts'
 import { Dataflow, sourcesOf, type Query } from '../../../src/live/kernel/dataflow.ts'
-import { indexOf, keyOfRow } from '../../../src/live/kernel/values.ts'
+import { compareRows, indexOf, keyOfRow } from '../../../src/live/kernel/values.ts'
 
 export type Fields = Record<string, unknown>
 
@@ -86,10 +86,19 @@ export class World {
     }
   }
 
-  /** Ends the tick: what changed of one query. */
+  /** Ends the tick: what changed of one query, in the order of the rows. */
   tick(query: Query): [...Value[], diff: number][] {
+    return this.ticks(query)[0] ?? []
+  }
+
+  /** The same of several. */
+  ticks(...queries: readonly Query[]): [...Value[], diff: number][][] {
     const { changes } = this.flow.flush()
-    return (changes.get(query) ?? []).map(([row, diff]) => [...row, diff])
+    return queries.map((query) =>
+      (changes.get(query) ?? [])
+        .toSorted(([a], [b]) => compareRows([], a.length)(a, b))
+        .map(([row, diff]) => [...row, diff]),
+    )
   }
 
   /** Rows with how many there are of each. */

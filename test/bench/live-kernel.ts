@@ -1,0 +1,249 @@
+// What the kernel of the live queries does on one core: events a second, and the memory that it takes.
+import { avg, count, max, min, sum } from '../../src/protocol/aggregation.ts'
+import { from } from '../../src/protocol/from.ts'
+import { parsePlan } from '../../src/protocol/parse-plan.ts'
+import {
+  RELATIONS,
+  type Columns,
+  type ColumnType,
+  type Relations,
+  type Row,
+  type Value,
+} from '../../src/protocol/relations.ts'
+import { Dataflow, sourcesOf, type RelationChange } from '../../src/live/kernel/dataflow.ts'
+import { checkOf } from '../../src/live/kernel/evaluate.ts'
+import { indexOf, keyOfRow } from '../../src/live/kernel/values.ts'
+
+type Built = { plan: unknown }
+
+const MACHINE = { machine: 'text', region: 'text', cores: 'int' } as const
+const RELATIONS_HERE: Relations = new Map([
+  ...RELATIONS,
+  ['machines', new Map<string, ColumnType>(Object.entries(MACHINE))] as const,
+])
+const JOBS = 100_000
+const FUNCTIONS = 50
+const MACHINES = 200
+const STATES = ['pending', 'running', 'succeeded', 'failed', 'cancelled']
+
+const jobColumns: Columns = RELATIONS_HERE.get('jobs') ?? new Map<string, ColumnType>()
+const jobColumnNames = [...jobColumns.keys()]
+
+/** The tables that the events come from: jobs that move, and now and then a machine that changes. */
+export class Fleet {
+  readonly jobs: Row[]
+  readonly machines: Row[]
+  #seed = 42
+
+  constructor() {
+    this.jobs = Array.from({ length: JOBS }, (_, id) => this.#job(id))
+    this.machines = Array.from({ length: MACHINES }, (_, id) => [`m${id}`, `r${id % 7}`, 4])
+  }
+
+  tables(): Map<string, Row[]> {
+    return new Map([
+      ['jobs', this.jobs],
+      ['machines', this.machines],
+    ])
+  }
+
+  /** One job that moves: its old row gone, its new one come. */
+  move(): [old: Row, now: Row] {
+    const id = this.#random(JOBS)
+    const old = this.jobs[id] ?? []
+    const now = this.#job(id)
+    this.jobs[id] = now
+    return [old, now]
+  }
+
+  moveMachine(): [old: Row, now: Row] {
+    const id = this.#random(MACHINES)
+    const old = this.machines[id] ?? []
+    const now: Row = [`m${id}`, `r${this.#random(7)}`, 4 + this.#random(60)]
+    this.machines[id] = now
+    return [old, now]
+  }
+
+  #job(id: number): Row {
+    const fields: Record<string, Value> = {
+      id: `0190a1b2-c3d4-7000-8000-${String(id).padStart(12, '0')}`,
+      service: `s${id % 10}`,
+      function: `f${id % FUNCTIONS}`,
+      state: STATES[this.#random(STATES.length)] ?? 'pending',
+      runner: `m${this.#random(MACHINES)}`,
+      attempt: 1,
+      priority: 0,
+      created_at: 1_800_000_000_000 + id,
+      run_ms: this.#random(100_000),
+      wait_ms: this.#random(1_000),
+    }
+    return jobColumnNames.map((name) => fields[name] ?? null)
+  }
+
+  #random(below: number): number {
+    this.#seed = (Math.imul(this.#seed, 1_664_525) + 1_013_904_223) >>> 0
+    return this.#seed % below
+  }
+}
+
+export const VIEWS = {
+  count: () => from('jobs').groupBy('function', 'state').count(),
+  aggregates: () =>
+    from('jobs')
+      .groupBy('function')
+      .aggregate({ n: count(), sum: sum('run_ms'), avg: avg('run_ms'), min: min('run_ms'), max: max('run_ms') }),
+  join: () =>
+    from('jobs')
+      .select({ id: 'id', machine: 'runner', state: 'state' })
+      .join(from('machines', MACHINE), { on: 'machine' }),
+  top: () => from('jobs').select('id', 'run_ms').where('run_ms', '>=', 0).orderBy('run_ms', 'desc').limit(10),
+}
+
+/** 700 that differ by a constant, and 300 of ten shapes. */
+export function manyPlans(): Built[] {
+  const plans: Built[] = []
+  for (let n = 0; n < 700; n++) {
+    plans.push(
+      from('jobs')
+        .where({ runner: `m${n % MACHINES}`, function: `f${Math.floor(n / MACHINES)}` })
+        .groupBy('state')
+        .count(),
+    )
+  }
+  for (let n = 0; n < 300; n++) plans.push(shapes[n % 10]?.() ?? VIEWS.count())
+  return plans
+}
+
+const shapes: (() => Built)[] = [
+  VIEWS.count,
+  VIEWS.aggregates,
+  VIEWS.top,
+  () => from('jobs').where({ state: 'failed' }).groupBy('service', 'function').count(),
+  () => from('jobs').where({ state: 'running' }).groupBy('runner').count(),
+  () => from('jobs').groupBy('service').count(),
+  () => from('jobs').groupBy('service').max('run_ms'),
+  () => from('jobs').where('run_ms', '>', 99_000).groupBy('function').count(),
+  () =>
+    from('jobs')
+      .where({ state: ['failed', 'cancelled'] })
+      .groupBy('service')
+      .count(),
+  () =>
+    from('jobs')
+      .groupBy()
+      .aggregate({ n: count(), mean: avg('wait_ms') }),
+]
+
+export interface KernelFigure {
+  perSecond: number
+  heapMb: number
+  hydrationMs: number
+}
+
+export interface KernelOptions {
+  batch: number
+  forMs: number
+  /** A machine changes after so many jobs; 0: none. */
+  machineEvery?: number
+}
+
+/** Events a second through these plans, each event one job that moves. */
+export function measureKernel(
+  plans: readonly Built[],
+  { batch, forMs, machineEvery = 0 }: KernelOptions,
+): KernelFigure {
+  const fleet = new Fleet()
+  const heapBefore = heapMb()
+  const flow = new Dataflow({ relations: RELATIONS_HERE, maxRows: 10_000_000, nowMs: 0 })
+  const hydrationBegan = performance.now()
+  for (const { plan } of plans) {
+    const parsed = parsePlan(plan, RELATIONS_HERE).plan
+    if (flow.find(parsed) === null) flow.add(parsed, hydrate(fleet, parsed))
+    else flow.add(parsed)
+  }
+  const hydrationMs = performance.now() - hydrationBegan
+  const perSecond = eventsPerSecond(
+    forMs,
+    batch,
+    (n) => {
+      const changes: RelationChange[] = []
+      for (let i = 0; i < n; i++) {
+        const [old, now] = fleet.move()
+        changes.push({ relation: 'jobs', row: old, diff: -1 }, { relation: 'jobs', row: now, diff: 1 })
+      }
+      return changes
+    },
+    (changes, done) => {
+      if (machineEvery > 0 && Math.floor(done / machineEvery) !== Math.floor((done + batch) / machineEvery)) {
+        const [old, now] = fleet.moveMachine()
+        changes.push({ relation: 'machines', row: old, diff: -1 }, { relation: 'machines', row: now, diff: 1 })
+      }
+      flow.apply(changes)
+      flow.flush()
+    },
+  )
+  return { perSecond, heapMb: heapMb() - heapBefore, hydrationMs }
+}
+
+function hydrate(fleet: Fleet, plan: ReturnType<typeof parsePlan>['plan']): Map<string, Iterable<[Row, number]>> {
+  const tables = fleet.tables()
+  return new Map(
+    sourcesOf(plan, RELATIONS_HERE).map((source) => {
+      const columns = RELATIONS_HERE.get(source.relation) ?? new Map<string, ColumnType>()
+      const check = checkOf({ op: 'and', of: source.where }, columns)
+      const indices = source.columns.map((name) => indexOf(columns, name))
+      const counted = new Map<string, [Row, number]>()
+      for (const row of tables.get(source.relation) ?? []) {
+        if (check(row) !== true) continue
+        const picked = indices.map((index) => row[index] ?? null)
+        const key = keyOfRow(picked)
+        const entry = counted.get(key)
+        if (entry === undefined) counted.set(key, [picked, 1])
+        else entry[1]++
+      }
+      return [source.text, counted.values()]
+    }),
+  )
+}
+
+/** The time that this thread had for `take` counts, after a warm-up of a quarter: what else the machine does is left out. */
+export function eventsPerSecond<E>(
+  forMs: number,
+  batch: number,
+  make: (n: number) => E,
+  take: (events: E, done: number) => void,
+): number {
+  let [spentMs, counted, done] = [0, 0, 0]
+  while (spentMs < forMs * 1.25) {
+    const events = make(batch)
+    const began = process.threadCpuUsage()
+    take(events, done)
+    const { user, system } = process.threadCpuUsage(began)
+    const tookMs = (user + system) / 1_000
+    spentMs += tookMs
+    done += batch
+    if (spentMs > forMs * 0.25) counted += batch
+  }
+  return (counted / (spentMs - forMs * 0.25)) * 1_000
+}
+
+/** The heap in use; exact where Node was started with --expose-gc. */
+function heapMb(): number {
+  globalThis.gc?.()
+  return process.memoryUsage().heapUsed / 1e6
+}
+
+/** Every figure of the kernel, on a machine that does nothing else. */
+export function measureLiveKernel({ forMs = 2_000, say = (_: string) => {} } = {}): Record<string, KernelFigure> {
+  const figures: Record<string, KernelFigure> = {}
+  for (const [name, view] of Object.entries(VIEWS)) {
+    for (const batch of [1, 100]) {
+      say(`${name}, batch ${batch}`)
+      const machineEvery = name === 'join' ? 1_000 : 0
+      figures[`${name}, batch ${batch}`] = measureKernel([view()], { batch, forMs, machineEvery })
+    }
+  }
+  say('1,000 queries')
+  figures['1,000 queries, batch 100'] = measureKernel(manyPlans(), { batch: 100, forMs })
+  return figures
+}
