@@ -13,11 +13,12 @@ import {
 import { Dataflow, sourcesOf, type RelationChange } from '../../src/live/kernel/dataflow.ts'
 import { checkOf } from '../../src/live/kernel/evaluate.ts'
 import { indexOf, keyOfRow } from '../../src/live/kernel/values.ts'
+import { dbIvmView } from './db-ivm-views.ts'
 
 type Built = { plan: unknown }
 
 const MACHINE = { machine: 'text', region: 'text', cores: 'int' } as const
-const RELATIONS_HERE: Relations = new Map([
+export const RELATIONS_HERE: Relations = new Map([
   ...RELATIONS,
   ['machines', new Map<string, ColumnType>(Object.entries(MACHINE))] as const,
 ])
@@ -34,9 +35,10 @@ export class Fleet {
   readonly jobs: Row[]
   readonly machines: Row[]
   #seed = 42
+  #moved = 0
 
-  constructor() {
-    this.jobs = Array.from({ length: JOBS }, (_, id) => this.#job(id))
+  constructor(jobs: number = JOBS) {
+    this.jobs = Array.from({ length: jobs }, (_, id) => this.#job(id))
     this.machines = Array.from({ length: MACHINES }, (_, id) => [`m${id}`, `r${id % 7}`, 4])
   }
 
@@ -49,7 +51,7 @@ export class Fleet {
 
   /** One job that moves: its old row gone, its new one come. */
   move(): [old: Row, now: Row] {
-    const id = this.#random(JOBS)
+    const id = this.#random(this.jobs.length)
     const old = this.jobs[id] ?? []
     const now = this.#job(id)
     this.jobs[id] = now
@@ -62,6 +64,25 @@ export class Fleet {
     const now: Row = [`m${id}`, `r${this.#random(7)}`, 4 + this.#random(60)]
     this.machines[id] = now
     return [old, now]
+  }
+
+  /** Jobs that move, and a machine once in so many of them; 0: none. */
+  changes(count: number, { machineEvery = 0 } = {}): RelationChange[] {
+    const changes: RelationChange[] = []
+    const say = (relation: string, [old, now]: [Row, Row]): void => {
+      changes.push({ relation, row: old, diff: -1 }, { relation, row: now, diff: 1 })
+    }
+    for (let n = 0; n < count; n++) {
+      say('jobs', this.move())
+      this.#moved++
+      if (machineEvery > 0 && this.#moved % machineEvery === 0) say('machines', this.moveMachine())
+    }
+    return changes
+  }
+
+  /** Everything, as what comes into an empty view. */
+  all(): RelationChange[] {
+    return [...this.tables()].flatMap(([relation, rows]) => rows.map((row) => ({ relation, row, diff: 1 })))
   }
 
   #job(id: number): Row {
@@ -162,26 +183,11 @@ export function measureKernel(
     else flow.add(parsed)
   }
   const hydrationMs = performance.now() - hydrationBegan
-  const perSecond = eventsPerSecond(
-    forMs,
-    batch,
-    (n) => {
-      const changes: RelationChange[] = []
-      for (let i = 0; i < n; i++) {
-        const [old, now] = fleet.move()
-        changes.push({ relation: 'jobs', row: old, diff: -1 }, { relation: 'jobs', row: now, diff: 1 })
-      }
-      return changes
-    },
-    (changes, done) => {
-      if (machineEvery > 0 && Math.floor(done / machineEvery) !== Math.floor((done + batch) / machineEvery)) {
-        const [old, now] = fleet.moveMachine()
-        changes.push({ relation: 'machines', row: old, diff: -1 }, { relation: 'machines', row: now, diff: 1 })
-      }
-      flow.apply(changes)
-      flow.flush()
-    },
-  )
+  const make = (n: number): RelationChange[] => fleet.changes(n, { machineEvery })
+  const perSecond = eventsPerSecond(make, { batch, forMs }, (changes) => {
+    flow.apply(changes)
+    flow.flush()
+  })
   return { perSecond, heapMb: heapMb() - heapBefore, hydrationMs }
 }
 
@@ -207,24 +213,44 @@ function hydrate(fleet: Fleet, plan: ReturnType<typeof parsePlan>['plan']): Map<
 }
 
 /** The time that this thread had for `take` counts, after a warm-up of a quarter: what else the machine does is left out. */
-export function eventsPerSecond<E>(
-  forMs: number,
-  batch: number,
-  make: (n: number) => E,
-  take: (events: E, done: number) => void,
+function eventsPerSecond(
+  make: (n: number) => RelationChange[],
+  { batch, forMs }: { batch: number; forMs: number },
+  take: (changes: RelationChange[]) => void,
 ): number {
-  let [spentMs, counted, done] = [0, 0, 0]
+  let [spentMs, counted, countedMs] = [0, 0, 0]
   while (spentMs < forMs * 1.25) {
-    const events = make(batch)
+    const changes = make(batch)
     const began = process.threadCpuUsage()
-    take(events, done)
+    take(changes)
     const { user, system } = process.threadCpuUsage(began)
     const tookMs = (user + system) / 1_000
+    if (spentMs > forMs * 0.25) {
+      counted += batch
+      countedMs += tookMs
+    }
     spentMs += tookMs
-    done += batch
-    if (spentMs > forMs * 0.25) counted += batch
   }
-  return (counted / (spentMs - forMs * 0.25)) * 1_000
+  return (counted / countedMs) * 1_000
+}
+
+/** The same of a view in db-ivm. */
+export function measureDbIvm(
+  name: keyof typeof VIEWS,
+  { batch, forMs, machineEvery = 0 }: KernelOptions,
+): KernelFigure {
+  const fleet = new Fleet()
+  const heapBefore = heapMb()
+  const view = dbIvmView(name)
+  const began = performance.now()
+  view.take(fleet.all())
+  const hydrationMs = performance.now() - began
+  const perSecond = eventsPerSecond(
+    (n) => fleet.changes(n, { machineEvery }),
+    { batch, forMs },
+    (changes) => view.take(changes),
+  )
+  return { perSecond, heapMb: heapMb() - heapBefore, hydrationMs }
 }
 
 /** The heap in use; exact where Node was started with --expose-gc. */
@@ -233,15 +259,16 @@ function heapMb(): number {
   return process.memoryUsage().heapUsed / 1e6
 }
 
-/** Every figure of the kernel, on a machine that does nothing else. */
+/** Every figure of the kernel, and those of db-ivm beside it. */
 export function measureLiveKernel({ forMs = 2_000, say = (_: string) => {} } = {}): Record<string, KernelFigure> {
   const figures: Record<string, KernelFigure> = {}
-  for (const [name, view] of Object.entries(VIEWS)) {
+  for (const name of ['count', 'aggregates', 'join', 'top'] as const) {
+    const machineEvery = name === 'join' ? 1_000 : 0
     for (const batch of [1, 100]) {
       say(`${name}, batch ${batch}`)
-      const machineEvery = name === 'join' ? 1_000 : 0
-      figures[`${name}, batch ${batch}`] = measureKernel([view()], { batch, forMs, machineEvery })
+      figures[`${name}, batch ${batch}`] = measureKernel([VIEWS[name]()], { batch, forMs, machineEvery })
     }
+    figures[`${name}, batch 100, db-ivm`] = measureDbIvm(name, { batch: 100, forMs, machineEvery })
   }
   say('1,000 queries')
   figures['1,000 queries, batch 100'] = measureKernel(manyPlans(), { batch: 100, forMs })

@@ -80,3 +80,17 @@ test('a rate is the share of rows that fit, a percentile the bound of its bucket
   world.flow.flush()
   expect(world.rows(query)).toEqual([[10 / 99, 491, 943, 1]])
 })
+
+test('a median is the lower one of two in the middle, of the values that there are', () => {
+  const world = setup()
+  const query = world.add(
+    people.groupBy('name').aggregate({ mid: median('age'), least: min('age'), ninth: p95('age') }),
+  )
+  world.insert('people', { e: 1, age: 1 }, { e: 2, age: 2 }, { e: 3, age: 3 }, { e: 4, age: 9 }, { e: 5 }, { e: 6 })
+  expect(world.tick(query)).toEqual([[null, 2, 1, 9, 1]])
+  world.remove('people', { e: 1, age: 1 })
+  expect(world.tick(query)).toEqual([
+    [null, 2, 1, 9, -1],
+    [null, 3, 2, 9, 1],
+  ])
+})

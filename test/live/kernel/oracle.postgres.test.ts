@@ -94,12 +94,16 @@ function change(
       ),
     )
     for (const place of gone.toReversed()) for (const fields of rows.splice(place, 1)) say1(fields, -1)
-    for (const fields of draw(fc.array(anyRow(table), { minLength: 1, maxLength: 9 }))) {
+    for (const fields of draw(fc.array(rowOr(rows, table), { minLength: 1, maxLength: 9 }))) {
       rows.push(fields)
       say1(fields, 1)
     }
   }
 }
+
+/** Now and then a copy of a row that is there. */
+const rowOr = (rows: readonly Fields[], table: Table): fc.Arbitrary<Fields> =>
+  rows.length === 0 ? anyRow(table) : fc.oneof({ arbitrary: anyRow(table), weight: 2 }, fc.constantFrom(...rows))
 
 async function write(tables: Record<Table, Fields[]>): Promise<void> {
   for (const [table, rows] of Object.entries(tables)) {
