@@ -50,8 +50,8 @@ export class Bag {
     return this.#entries.size
   }
 
-  each(see: (row: Row, count: number, key: string) => void): void {
-    for (const [key, { row, count }] of this.#entries) see(row, count, key)
+  each(see: (row: Row, count: number) => void): void {
+    for (const { row, count } of this.#entries.values()) see(row, count)
   }
 
   dump(): [key: string, count: number][] {

@@ -2,14 +2,15 @@
 import { CallplaneError } from '../../protocol/errors.ts'
 import { planText, type Plan } from '../../protocol/plan.ts'
 import type { Columns, Relations, Row } from '../../protocol/relations.ts'
-import { Bag, Batch, type Change } from './batch.ts'
+import { Batch, type Change } from './batch.ts'
 import { Dispatch, type Reader } from './dispatch.ts'
 import { QueryFault } from './evaluate.ts'
-import { concat, listOfState, loadBag, type State } from './operator.ts'
+import { concat, listOfState, type State } from './operator.ts'
+import { Output } from './output.ts'
 import { pipelineOf, type Pipeline } from './pipeline.ts'
 import type { Source } from './source.ts'
 import { orderOf } from './top.ts'
-import { compareRows, keyOfRow, typesOf, type Compare } from './values.ts'
+import { compareRows, typesOf, type Compare } from './values.ts'
 import type { Clock } from './window.ts'
 
 /** A row of a relation, in the order of its columns, that came (1) or went (−1). An update is both. */
@@ -36,7 +37,7 @@ interface Running extends Query {
   pipeline: Pipeline
   readers: Reader[]
   /** Its rows, where the last operator does not hold them itself. */
-  output: Bag
+  output: Output
   order: Compare<Row>
 }
 
@@ -101,7 +102,7 @@ export class Dataflow {
   load(plan: Plan, state: State): Query {
     return this.#add(plan, (query) => {
       const [output, ...operators] = listOfState(state)
-      loadBag(output, typesOf(query.columns), (row, count) => query.output.add(keyOfRow(row), row, count))
+      query.output.load(output, typesOf(query.columns))
       query.pipeline.stateful.forEach((operator, n) => operator.load(operators[n] ?? null))
     })
   }
@@ -117,7 +118,16 @@ export class Dataflow {
     const pipeline = pipelineOf(plan, { relations: this.#relations, clock, maxRows: this.#maxRows })
     const { columns } = pipeline
     const order = plan.op === 'top' ? orderOf(plan, columns).compare : compareRows([], columns.size)
-    const query: Running = { text, columns, users: 1, stopped: null, pipeline, readers: [], output: new Bag(), order }
+    const query: Running = {
+      text,
+      columns,
+      users: 1,
+      stopped: null,
+      pipeline,
+      readers: [],
+      output: new Output(),
+      order,
+    }
     fill(query)
     this.#queries.set(text, query)
     if (query.stopped !== null) return query
@@ -219,7 +229,7 @@ export class Dataflow {
       this.#dispatch.release(reader)
     }
     query.readers = []
-    query.output = new Bag()
+    query.output = new Output()
     query.pipeline = { ...query.pipeline, operator: NONE, leaves: [], stateful: [], hasWindow: false }
   }
 
@@ -237,16 +247,10 @@ function sizeOf({ pipeline, output }: Running): number {
   return pipeline.stateful.reduce((sum, operator) => sum + operator.held(), output.size)
 }
 
-/** Pulls the pipeline, and adds what comes to the output. */
+/** Pulls the pipeline, and adds up what comes. */
 function outputOf({ pipeline, output }: Running): Change[] {
   const batch = pipeline.operator.pull()
   if (batch.isEmpty) return []
-  const sums = new Bag()
-  batch.each((row, diff) => sums.add(keyOfRow(row), row, diff))
-  const changes: { key: string; change: Change }[] = []
-  sums.each((row, diff, key) => {
-    changes.push({ key, change: [row, diff] })
-    if (pipeline.operator.rows === undefined) output.add(key, row, diff)
-  })
-  return changes.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ change }) => change)
+  if (pipeline.operator.rows === undefined) return output.take(batch)
+  return new Output().take(batch)
 }

@@ -1,8 +1,8 @@
 // A sorted multiset in buckets: adding costs a binary search and a short move, and the first, the last and any rank are near.
 import type { Compare } from './values.ts'
 
-/** Splitting at 256 keeps a move within a few cache lines, and the list of the buckets of a million values at some 8,000. */
-const MAX_BUCKET = 256
+/** Splitting at 128 keeps a move within a few cache lines, and the list of the buckets of a million values at some 16,000. */
+const MAX_BUCKET = 128
 
 interface Bucket<T> {
   values: T[]
