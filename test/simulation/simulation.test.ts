@@ -55,7 +55,8 @@ describe('a bug that is planted is found:', () => {
     (name) => name !== 'give-back-without-bound',
   )
   test.each(isLong ? all : quick)('%s', async (plant) => {
-    const { violations } = await summaryOf('--plant', plant, '--seeds', isLong ? '1000' : '60', '--calls', '300')
+    const size = isLong ? ['--seeds', '1000', '--calls', '300'] : ['--seeds', '60', '--calls', '100']
+    const { violations } = await summaryOf('--plant', plant, ...size)
     expect(violations).toBe(1)
   })
 
