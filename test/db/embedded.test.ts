@@ -1,19 +1,31 @@
 // The embedded database's folder: one process at a time, whatever happens to the one before.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { lockFolder } from '../../src/db/folder-lock.node.ts'
 import { openEmbedded } from '../../src/db/pglite.node.ts'
 
-function setup(): string {
-  const parent = mkdtempSync(join(tmpdir(), 'callplane-embedded-'))
+const temporary = () => mkdtempSync(join(tmpdir(), 'callplane-embedded-'))
+
+/** A database that is closed; to make one takes seconds. */
+const template = temporary()
+beforeAll(async () => {
+  const { close } = await openEmbedded(join(template, 'db'))
+  await close()
+})
+afterAll(() => rmSync(template, { recursive: true, force: true }))
+
+function setup({ isNew = true } = {}): string {
+  const parent = temporary()
   onTestFinished(() => rmSync(parent, { recursive: true, force: true }))
-  return join(parent, 'db')
+  const dir = join(parent, 'db')
+  if (!isNew) cpSync(join(template, 'db'), dir, { recursive: true })
+  return dir
 }
 
 /** Starts a script of test/support; resolves with the process and the line that it printed first. */
@@ -33,7 +45,7 @@ async function kill(child: ChildProcess): Promise<void> {
 
 describe('a folder', () => {
   test('that is open in another process is refused at once, naming the process and its URL', async () => {
-    const dir = setup()
+    const dir = setup({ isNew: false })
     const before = Date.now()
     const { child, said } = await start('open-folder.ts', dir, 'http://127.0.0.1:8787')
     expect(said).toBe('open')
@@ -49,7 +61,7 @@ describe('a folder', () => {
   })
 
   test('whose process was killed opens again, with all that was committed', async () => {
-    const dir = setup()
+    const dir = setup({ isNew: false })
     const { child } = await start('open-folder.ts', dir)
     await kill(child)
     const { sql, close } = await openEmbedded(dir)
@@ -58,7 +70,7 @@ describe('a folder', () => {
   })
 
   test('that was closed opens again, in this process and in another', async () => {
-    const dir = setup()
+    const dir = setup({ isNew: false })
     const first = await openEmbedded(dir)
     await expect(openEmbedded(dir)).rejects.toMatchObject({ name: 'FolderInUseError' })
     // A POSIX lock goes when any handle of its file is closed in the process: the attempt above closed one.
