@@ -9,6 +9,7 @@ import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
 import type { Sql } from '../../src/db/sql.ts'
 import { SCOPES } from '../../src/protocol/endpoint.ts'
 import { hashSecret, newKey } from '../../src/protocol/keys.ts'
+import { COMPILED } from '../support/compiled.ts'
 import { createDatabase, dropDatabase, type TestPostgres } from '../support/postgres.ts'
 import { Caller } from './caller.ts'
 import { check, type Findings } from './checker.ts'
@@ -96,7 +97,7 @@ export class Stage {
   /** `port`: where one that was killed has listened. `databaseUrl`: another way to the database. */
   async startPlane({ port, databaseUrl }: { port?: string; databaseUrl?: string } = {}): Promise<Plane> {
     const args = ['serve', '--host', '127.0.0.1', '--port', port ?? (await freePort())]
-    const env = { ...this.#cache(), DATABASE_URL: databaseUrl ?? this.databaseUrl }
+    const env = { ...COMPILED, DATABASE_URL: databaseUrl ?? this.databaseUrl }
     const process = this.processes.start('a plane', join(ROOT, 'src/cli/main.ts'), args, { env })
     const [, url = ''] = await process.says(/"listening","url":"([^"]+)"/)
     return { url, process }
@@ -109,7 +110,7 @@ export class Stage {
   ): Started {
     const name = `runner ${++this.#runners}`
     const args = [this.history.file, tenant.namespace, JSON.stringify(policy), String(slots)]
-    const env = { ...this.#cache(), CALLPLANE_URL: url, CALLPLANE_KEY: tenant.key }
+    const env = { ...COMPILED, CALLPLANE_URL: url, CALLPLANE_KEY: tenant.key }
     return this.processes.start(name, join(ROOT, 'test/chaos/runner.ts'), args, { env, mayEnd })
   }
 
@@ -154,11 +155,6 @@ export class Stage {
     await dropDatabase(this.postgres.url, this.databaseUrl)
     this.history.close()
     if (!keep) rmSync(this.#folder, { recursive: true, force: true })
-  }
-
-  /** Node keeps what it compiled: a runner then starts in a third of the time, of which some scenarios have many. */
-  #cache(): Record<string, string> {
-    return { NODE_COMPILE_CACHE: join(tmpdir(), 'callplane-chaos-compiled') }
   }
 }
 

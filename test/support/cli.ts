@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
+import { COMPILED } from './compiled.ts'
 
 export { freePort } from './free-port.ts'
 
@@ -29,7 +30,7 @@ export function run(script: string, args: string[], env: Record<string, string> 
   )
   const child = spawn(process.execPath, [script, ...args], {
     cwd: ROOT,
-    env: { ...Object.fromEntries(inherited), ...env, NO_COLOR: '1' },
+    env: { ...Object.fromEntries(inherited), ...COMPILED, ...env, NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''
