@@ -15,8 +15,8 @@ const jsonFile = process.env['CALLPLANE_TEST_JSON']
 export default defineConfig({
   root,
   test: {
-    // For every project; it starts Postgres when the first test asks for a database.
-    globalSetup: 'test/support/postgres.setup.ts',
+    // For every project; each begins its work when the first test asks for a database.
+    globalSetup: ['test/support/postgres.setup.ts', 'test/support/embedded.setup.ts'],
     // What a test that passes writes to the console is no news.
     silent: 'passed-only',
     // Given on the command line, --reporter takes their place.

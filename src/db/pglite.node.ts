@@ -47,7 +47,8 @@ async function openLocked({ path }: FolderLock): Promise<PGlite> {
   return engine
 }
 
-function embedded(engine: PGlite, lock?: FolderLock): EmbeddedDatabase {
+/** A database that is open already. */
+export function embedded(engine: PGlite, lock?: FolderLock): EmbeddedDatabase {
   const raw = rawQueries(engine)
   const run = async <R extends Row>(text: string, params: readonly SqlParam[] = []): Promise<R[]> => {
     const encoded = params.map(encodeParam)

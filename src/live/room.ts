@@ -54,7 +54,6 @@ export class Room {
   #flow: Dataflow
   #standing = new Map<string, Promise<Standing>>()
   #running = new Map<string, Standing>()
-  #number = 0
   #isOver = false
 
   constructor(namespace: string, options: RoomOptions) {

@@ -156,7 +156,7 @@ function parseRequest(value: unknown): ParsedRequest {
   }
 }
 
-function parsed<T extends RequestTag>(id: RequestId, tag: T, body: unknown): LiveRequest {
+function parsed(id: RequestId, tag: RequestTag, body: unknown): LiveRequest {
   return { id, tag, body: REQUESTS[tag].parse(body, tag) } as LiveRequest // the shape of the tag parsed it
 }
 

@@ -40,7 +40,7 @@ export async function newStage(options: Partial<PeerOptions> = {}): Promise<Stag
     async connect({ key = namespace, unread = { bytes: 0 } } = {}) {
       const client = new WireClient()
       const receiver = peer.accept({
-        send: (frame) => void queueMicrotask(() => client.get(frame)),
+        send: (frame) => queueMicrotask(() => client.get(frame)),
         get bufferedBytes() {
           return unread.bytes
         },

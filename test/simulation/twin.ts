@@ -3,9 +3,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import { migrate } from '../../src/db/migrate.ts'
 import { readSchema } from '../../src/db/migrations.node.ts'
-import { openEmbedded } from '../../src/db/pglite.node.ts'
 import type { Row, Sql, SqlParam, SqlValue } from '../../src/db/sql.ts'
 import { findEventDrift } from '../support/event-sums.ts'
+import { freshEmbedded } from '../support/fresh-embedded.ts'
 import { EPOCH_MS } from './globals.ts'
 import { Model } from './model/model.ts'
 import type { ModelPlant } from './model/plants.ts'
@@ -36,7 +36,7 @@ export class Twin {
   }
 
   static async open(): Promise<{ twin: Twin; close: () => Promise<void> }> {
-    const { sql, close } = await openEmbedded(null)
+    const { sql, close } = await freshEmbedded()
     await sql(`select set_config('clock.now_ms', '${EPOCH_MS}', false)`)
     for (const statement of VIRTUAL_CLOCK) await sql(statement)
     await migrate(sql, readSchema())

@@ -4,12 +4,12 @@ import { inProcessBell } from '../../src/bell/in-process.ts'
 import { insertKey } from '../../src/db/keys.ts'
 import { migrate } from '../../src/db/migrate.ts'
 import { readSchema } from '../../src/db/migrations.node.ts'
-import { openEmbedded } from '../../src/db/pglite.node.ts'
 import type { Sql } from '../../src/db/sql.ts'
 import { createApp, type App, type AppOptions } from '../../src/http/app.ts'
 import type { LogEvent } from '../../src/http/context.ts'
 import { SCOPES } from '../../src/protocol/endpoint.ts'
 import { hashSecret, newKey, type Grant } from '../../src/protocol/keys.ts'
+import { freshEmbedded } from './fresh-embedded.ts'
 
 export interface TestPlane {
   app: App
@@ -29,7 +29,7 @@ let shared: Promise<Sql> | undefined
 
 /** The embedded database of this test process, migrated once: tests keep apart by their namespaces. */
 export function embeddedSql(): Promise<Sql> {
-  shared ??= openEmbedded(null).then(async ({ sql }) => {
+  shared ??= freshEmbedded().then(async ({ sql }) => {
     await migrate(sql, readSchema())
     return sql
   })
