@@ -237,10 +237,10 @@ create table if not exists callplane.attempts (
 -- which order they become visible. The tick does: it is given to rows that have committed, by one at a time.
 --
 -- What clients of live queries ask for all to see is in the same log, as `command`s, so that every peer applies it at the same
--- place of it.
+-- place of it; and so are runners that come and go, and functions that they bring.
 create table if not exists callplane.events (
   namespace text not null,
-  subject_id uuid not null, -- the job; of a command, the client that sent it
+  subject_id uuid not null, -- the job or the runner; of a command, the client that sent it
   id uuid not null default gen_random_uuid(),
   at timestamptz not null default now(),
   tick int8, -- given while somebody watches, and only then
@@ -260,6 +260,7 @@ create table if not exists callplane.events (
   started_at timestamptz,
   finished_at timestamptz,
   command jsonb,
+  is_last bool, -- of its subject, which is forgotten: an hour later all of its events go
   place int8, -- of a command, among those that were sent with it
   primary key (namespace, subject_id, id),
   constraint step_or_command check (
@@ -280,9 +281,9 @@ where tick is not null;
 create index if not exists events_commands on callplane.events (namespace, tick)
 where command is not null;
 
--- The sweep: events of jobs that are gone.
-create index if not exists events_of_forgotten on callplane.events (at, namespace)
-where from_state is not null and to_state is null;
+-- The sweep: events of what is gone.
+create index if not exists events_last on callplane.events (at, namespace)
+where is_last;
 
 -- How far the log of a namespace has come. One process at a time gives ticks: who holds the lease of this row, under its
 -- epoch. The row's lock is held until the ticks are committed, so that they become visible in order; and a holder that was

@@ -25,9 +25,9 @@ export async function forgetJobs(
       where a.namespace = f.namespace and a.job_id = f.id
     ), told as (
       insert into callplane.events (namespace, subject_id, from_state, service, function, priority, parent_id,
-        created_at, run_at, fence, from_attempt, failure, runner_id, started_at, finished_at)
+        created_at, run_at, fence, from_attempt, failure, runner_id, started_at, finished_at, is_last)
       select namespace, id, state, service, function, priority, parent_id,
-        created_at, run_at, fence, attempt, failure, runner_id, started_at, finished_at
+        created_at, run_at, fence, attempt, failure, runner_id, started_at, finished_at, true
       from forgotten
     )
     select count(*) as forgotten from forgotten`,
@@ -36,13 +36,13 @@ export async function forgetJobs(
   return row?.forgotten ?? 0
 }
 
-/** Deletes the events of jobs that were forgotten longer ago than `keptMs`: until then, who watches may still read them. How many. */
+/** Deletes the events of jobs and runners that were forgotten longer ago than `keptMs`: until then, who watches may still read them. How many. */
 export async function forgetEvents(sql: Sql, { keptMs, limit }: { keptMs: number; limit: number }): Promise<number> {
   const [row] = await sql<{ forgotten: number }>(
     /* sql all namespaces */ `
     with gone as (
       select e.namespace, e.subject_id from callplane.events e
-      where e.from_state is not null and e.to_state is null and e.at <= now() - $1::int8 * interval '1 millisecond'
+      where e.is_last and e.at <= now() - $1::int8 * interval '1 millisecond'
       order by e.at
       limit $2::int8
       for update skip locked
@@ -68,10 +68,16 @@ export async function forgetRunners(
       where coalesce(r.left_at, r.seen_at) <= now() - $1::int8 * interval '1 millisecond'
       limit $2::int8
       for update skip locked
+    ), forgotten as (
+      delete from callplane.runners r using old o
+      where r.namespace = o.namespace and r.id = o.id
+        and coalesce(r.left_at, r.seen_at) <= now() - $1::int8 * interval '1 millisecond'
+      returning r.namespace, r.id
     )
-    delete from callplane.runners r using old o
-    where r.namespace = o.namespace and r.id = o.id
-      and coalesce(r.left_at, r.seen_at) <= now() - $1::int8 * interval '1 millisecond'`,
+    insert into callplane.events (namespace, subject_id, command, is_last)
+    select namespace, id, jsonb_build_object('command', jsonb_build_object('Drop',
+      jsonb_build_object('relation', 'runners', 'row', jsonb_build_object('id', id)))), true
+    from forgotten`,
     [retentionMs, limit],
   )
 }

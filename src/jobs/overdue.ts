@@ -39,7 +39,7 @@ export async function findNextDuties(
           and namespace || '' <> all($3::text[])
       ) delayed,
       (select min(finished_at) as at from callplane.jobs where finished_at is not null) ended,
-      (select min(at) as at from callplane.events where from_state is not null and to_state is null) gone`,
+      (select min(at) as at from callplane.events where is_last) gone`,
     [retentionMs, sinceMs, except, eventsKeptMs],
   )
   return next ?? { lease: null, deadline: null, delay: null, retention: null, events: null }

@@ -1,7 +1,7 @@
 // What clients ask for all to see, as rows of the log: every peer applies it at the same tick, in the same order.
 import type { Json, Sql } from '../db/sql.ts'
 import type { Attribute } from '../protocol/live.ts'
-import { toEntry, ENTRY_COLUMNS, type EntryRow, type SentCommand } from './log.ts'
+import { ENTRY_COLUMNS, type EntryRow } from './log.ts'
 
 /** One command, as the log keeps it. What it asks for was validated before; it may conflict with what came before it. */
 export type Command =
@@ -10,12 +10,15 @@ export type Command =
   | { CreateAttribute: Attribute }
   | { Transact: { changes: { relation: string; row: Json; diff: number }[] } }
   | { CloseInput: { name: string } }
+  /** A row of a table beside the jobs came or changed; or went. The last one holds. */
+  | { Put: { relation: string; row: Json } }
+  | { Drop: { relation: string; row: Json } }
   /** Milliseconds since 1970 by the database's clock: all windows move there. */
   | { Time: number }
 
-/** A command with the number under which its peer waits for it. */
+/** A command with the number under which its peer waits for it; none where no client sent it. */
 export interface Sent {
-  number: number
+  number?: number
   command: Command
 }
 
@@ -40,7 +43,7 @@ export async function appendTime(sql: Sql, namespace: string, client: string): P
   await sql(
     /* sql */ `
     insert into callplane.events (namespace, subject_id, command)
-    values ($1, $2::uuid, jsonb_build_object('number', 0, 'command',
+    values ($1, $2::uuid, jsonb_build_object('command',
       jsonb_build_object('Time', floor(extract(epoch from now()) * 1000)::int8)))`,
     [namespace, client],
   )
@@ -57,14 +60,32 @@ export async function forgetTimes(sql: Sql, namespace: string, client: string, {
   )
 }
 
-/** Every command up to a tick, for a peer that begins there. */
-export async function readCommands(sql: Sql, namespace: string, { until }: { until: number }): Promise<SentCommand[]> {
+/** The tables beside the jobs as they are, as commands that make them. */
+async function readTables(sql: Sql, namespace: string): Promise<Command[]> {
+  const rows = await sql<{ relation: string; row: Json }>(
+    /* sql */ `
+    select 'runners' as relation, jsonb_build_object('id', id, 'host', host, 'sdk', sdk,
+      'joined_at', floor(extract(epoch from joined_at) * 1000)::int8,
+      'left_at', floor(extract(epoch from left_at) * 1000)::int8) as row
+    from callplane.runners where namespace = $1
+    union all
+    select 'services', jsonb_build_object('service', service, 'function', name)
+    from callplane.functions where namespace = $1`,
+    [namespace],
+  )
+  return rows.map((row) => ({ Put: row }))
+}
+
+/** What a peer applies that begins at a tick. Rows of tables may be newer: what comes by the log makes them so again. */
+export async function readCommands(sql: Sql, namespace: string, { until }: { until: number }): Promise<Command[]> {
   const rows = await sql<EntryRow>(
     /* sql */ `
     select ${ENTRY_COLUMNS} from callplane.events e
     where e.namespace = $1 and e.command is not null and e.tick <= $2::int8
+      and e.command ? 'number'
     order by e.tick nulls last, e.at, e.place nulls first, e.id`,
     [namespace, until],
   )
-  return rows.map(toEntry).filter((entry) => 'command' in entry)
+  const sent = rows.flatMap(({ command }) => [(command as unknown as Sent).command]) // as appended
+  return [...(await readTables(sql, namespace)), ...sent]
 }

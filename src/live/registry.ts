@@ -23,7 +23,15 @@ interface OwnRelation {
   byKey: Map<string, Row>
   keyOf: (row: Row) => string
   isClosed: boolean
+  /** Its rows come from a table of the plane's own, not from clients. */
+  isTable: boolean
 }
+
+/** Tables beside the jobs, by their keys: small enough to be kept whole. */
+const TABLES: readonly (readonly [relation: string, key: readonly string[]])[] = [
+  ['runners', ['id']],
+  ['services', ['service', 'function']],
+]
 
 /** What a command did: rows that came and went, or why it did nothing at all. */
 export type Applied = { changes: RelationChange[] } | { error: CallplaneError }
@@ -41,12 +49,14 @@ export class Registry {
 
   constructor(builtIn: ReadonlyMap<string, Plan> = new Map()) {
     this.#builtIn = builtIn
+    for (const [name, key] of TABLES) this.#own.set(name, ofTable(name, RELATIONS.get(name) ?? new Map(), key))
   }
 
   planOf(name: string): Plan | null {
     return this.#plans.get(name) ?? this.#builtIn.get(name) ?? null
   }
 
+  /** Whether its rows are kept here: they need not be read from tables. */
   isOwn(relation: string): boolean {
     return this.#own.has(relation)
   }
@@ -80,7 +90,9 @@ export class Registry {
     } else if ('CreateAttribute' in command) this.#create(command.CreateAttribute)
     else if ('CloseInput' in command) this.#open(command.CloseInput.name).isClosed = true
     else if ('Transact' in command) return { changes: this.#transact(command.Transact.changes) }
-    else this.nowMs = Math.max(this.nowMs, command.Time)
+    else if ('Time' in command) this.nowMs = Math.max(this.nowMs, command.Time)
+    else if ('Put' in command) return { changes: this.#write(command.Put, 1) }
+    else return { changes: this.#write(command.Drop, -1) }
     return NOTHING
   }
 
@@ -125,14 +137,22 @@ export class Registry {
       byKey: new Map(),
       keyOf: keyAt(places),
       isClosed: false,
+      isTable: false,
     })
     this.relations.set(made.name, columns)
   }
 
   #open(name: string): OwnRelation {
     const relation = this.#own.get(name)
-    if (relation === undefined || relation.isClosed) throw unknown('open relation', name)
+    if (relation === undefined || relation.isClosed || relation.isTable) throw unknown('open relation', name)
     return relation
+  }
+
+  /** A row of a table beside the jobs. */
+  #write({ relation: name, row }: { relation: string; row: unknown }, diff: 1 | -1): RelationChange[] {
+    const relation = this.#own.get(name)
+    if (relation === undefined || !relation.isTable) throw unknown('table', name)
+    return this.#change(name, relation, parseRow(relation.columns, row, name), diff)
   }
 
   /** All of them or none: every row is checked before the first is taken. */
@@ -152,15 +172,23 @@ export class Registry {
       if (count < 0) throw new CallplaneError('invalid_request', `${name} does not hold a row as often as it is to go`)
       left.set(key, count)
     }
-    return parsed.flatMap(({ name, relation, row, diff }) => {
-      const changes = changesOf(relation, row, diff)
-      for (const [changed, by] of changes) {
-        const before = relation.rows.add(keyOfRow(changed), changed, by)
-        this.#rows += (before + by === 0 ? 0 : 1) - (before === 0 ? 0 : 1)
-      }
-      return changes.map(([changed, by]) => ({ relation: name, row: changed, diff: by }))
-    })
+    return parsed.flatMap(({ name, relation, row, diff }) => this.#change(name, relation, row, diff))
   }
+
+  #change(name: string, relation: OwnRelation, row: Row, diff: number): RelationChange[] {
+    const changes = changesOf(relation, row, diff)
+    for (const [changed, by] of changes) {
+      const before = relation.rows.add(keyOfRow(changed), changed, by)
+      this.#rows += (before + by === 0 ? 0 : 1) - (before === 0 ? 0 : 1)
+    }
+    return changes.map(([changed, by]) => ({ relation: name, row: changed, diff: by }))
+  }
+}
+
+function ofTable(name: string, columns: Columns, key: readonly string[]): OwnRelation {
+  const made: Attribute = { name, columns: [], semantics: 'last_write_wins', key: [...key] }
+  const keyOf = keyAt(key.map((column) => [...columns.keys()].indexOf(column)))
+  return { made, columns, rows: new Bag(), byKey: new Map(), keyOf, isClosed: false, isTable: true }
 }
 
 /** What a transacted row changes, by the semantics of its relation. */

@@ -161,7 +161,7 @@ export class Room {
   async #begin(head: Head): Promise<void> {
     const commands = await readCommands(this.#options.sql, this.#namespace, { until: head.tick })
     this.#registry = new Registry(this.#options.builtIn)
-    for (const { command } of commands) this.#registry.apply((command as unknown as Sent).command) // as appended
+    for (const command of commands) this.#registry.apply(command)
     this.#flow = this.#newFlow()
     this.#flow.advance(this.#registry.nowMs)
     this.#ticks.begin(head.tick)
@@ -202,7 +202,7 @@ export class Room {
         const applied = this.#registry.apply(command)
         if ('Time' in command) this.#time.came()
         if ('changes' in applied) changes.push(...applied.changes)
-        const tell = this.#line.applied(entry.client, number, applied)
+        const tell = number === undefined ? null : this.#line.applied(entry.client, number, applied)
         if (tell !== null) done.push(tell)
       } else {
         if (entry.before !== null) changes.push({ relation: 'jobs', row: entry.before, diff: -1 })

@@ -4,6 +4,8 @@ import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
+import { forgetRunners } from '../../src/jobs/forget.ts'
+import { leaveRunner, registerRunner } from '../../src/jobs/register.ts'
 import { from } from '../../src/protocol/from.ts'
 import { embeddedSql } from '../support/plane.ts'
 import { aCall } from '../support/wire.ts'
@@ -213,6 +215,37 @@ test('namespaces do not see each other', async () => {
   await enqueue(here, 1)
   await expect.poll(() => mine.rows('states')).toHaveLength(1)
   expect(theirs.rows('states')).toEqual([])
+})
+
+test('runners come and go, and bring their functions', async () => {
+  const stage = await newStage()
+  const sql = await embeddedSql()
+  const services = [{ name: 'greeter', slots: 1, functions: [{ name: 'hello' }] }]
+  const [first, second] = [crypto.randomUUID(), crypto.randomUUID()]
+  await registerRunner(sql, stage.namespace, { runner: first, host: 'one', services })
+  const client = await stage.connect()
+  const here = from('runners').where({ left_at: null }).select('host')
+  await client.askAll([
+    ['Register', { name: 'here', plan: here.plan }],
+    ['Register', { name: 'served', plan: from('services').plan }],
+    ['Interest', { name: 'here' }],
+    ['Interest', { name: 'served' }],
+  ])
+  expect(client.rows('here')).toEqual([{ host: 'one' }])
+  expect(client.rows('served')).toEqual([{ service: 'greeter', function: 'hello' }])
+  await registerRunner(sql, stage.namespace, { runner: second, host: 'two', services })
+  await leaveRunner(sql, stage.namespace, first)
+  await registerRunner(sql, stage.namespace, { runner: second, host: 'three', services })
+  stage.peer.poke()
+  await expect.poll(() => client.rows('here')).toEqual([{ host: 'three' }])
+  await leaveRunner(sql, stage.namespace, second)
+  await sql(`update callplane.runners set left_at = left_at - interval '9 days' where namespace = $1`, [
+    stage.namespace,
+  ])
+  await forgetRunners(sql, { retentionMs: 86_400_000, limit: 500 })
+  stage.peer.poke()
+  await expect.poll(() => client.rows('here')).toEqual([])
+  expect(client.rows('served')).toEqual([{ service: 'greeter', function: 'hello' }])
 })
 
 test('rows leave a window as time goes by', async () => {

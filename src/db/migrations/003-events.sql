@@ -21,6 +21,7 @@ create table if not exists callplane.events (
   started_at timestamptz,
   finished_at timestamptz,
   command jsonb,
+  is_last bool,
   place int8,
   primary key (namespace, subject_id, id),
   constraint step_or_command check (
@@ -38,8 +39,8 @@ where tick is not null;
 create index if not exists events_commands on callplane.events (namespace, tick)
 where command is not null;
 
-create index if not exists events_of_forgotten on callplane.events (at, namespace)
-where from_state is not null and to_state is null;
+create index if not exists events_last on callplane.events (at, namespace)
+where is_last;
 create table if not exists callplane.heads (
   namespace text primary key,
   tick int8 not null default 0,

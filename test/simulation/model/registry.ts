@@ -1,7 +1,7 @@
-// The model of what is known beside jobs: keys and functions. Rows of runners are for people to read: no transition asks
-// for them, and the model keeps none.
+// The model of what is known beside jobs: keys, functions, and of runners only when they are forgotten: no transition asks
+// for them.
 import type { Row } from '../../../src/db/sql.ts'
-import { json, list, text, type Statement } from './statement.ts'
+import { integer, json, list, text, type Statement } from './statement.ts'
 
 export const findKey: Statement = {
   name: 'find key',
@@ -22,7 +22,9 @@ export const register: Statement = {
     const names = list<string>(run, 7)
     const policies = list<string>(run, 8)
     const services = list<string>(run, 6)
+    const runner = `${namespace}/${text(run, 2)}`
     return () => {
+      run.tables.runners.set(runner, { seenAtMs: run.nowMs, leftAtMs: null })
       for (const [index, service] of services.entries()) {
         const policy = JSON.parse(policies[index] ?? '{}') as Record<string, unknown> // as registerRunner writes it
         run.tables.functions.set(`${namespace}/${service}/${names[index]}`, policy)
@@ -35,17 +37,44 @@ export const register: Statement = {
 export const leave: Statement = {
   name: 'leave',
   marks: ['update callplane.runners set left_at = now()'],
-  begin: () => () => [],
+  begin(run) {
+    const { tables, nowMs } = run
+    const key = `${text(run, 1)}/${text(run, 2)}`
+    return () => {
+      const runner = tables.runners.get(key)
+      if (runner?.leftAtMs === null) tables.runners.set(key, { ...runner, leftAtMs: nowMs })
+      return []
+    }
+  },
 }
 
 export const see: Statement = {
   name: 'see',
   marks: ['update callplane.runners set seen_at = now()'],
-  begin: () => () => [],
+  begin(run) {
+    const { tables, nowMs } = run
+    const key = `${text(run, 1)}/${text(run, 2)}`
+    return () => {
+      const runner = tables.runners.get(key)
+      if (runner !== undefined) tables.runners.set(key, { ...runner, seenAtMs: nowMs })
+      return []
+    }
+  },
 }
 
 export const forgetRunners: Statement = {
   name: 'forget runners',
   marks: ['delete from callplane.runners'],
-  begin: () => () => [],
+  begin(run) {
+    const { tables, nowMs } = run
+    const beforeMs = nowMs - integer(run, 1)
+    return () => {
+      const old = [...tables.runners].filter(([, { seenAtMs, leftAtMs }]) => (leftAtMs ?? seenAtMs) <= beforeMs)
+      for (const [key] of old.slice(0, integer(run, 2))) {
+        tables.runners.delete(key)
+        tables.forgotten.push(nowMs)
+      }
+      return []
+    }
+  },
 }

@@ -79,7 +79,9 @@ export class Tables {
   onChange: JobChange = () => {}
   /** `now()` of the statement that commits. */
   nowMs = 0
-  /** When jobs were forgotten whose events are still there. */
+  /** namespace and id → when it was last heard of. */
+  readonly runners = new Map<string, { seenAtMs: number; leftAtMs: number | null }>()
+  /** When jobs and runners were forgotten whose events are still there. */
   readonly forgotten: number[] = []
   readonly #jobs = new Map<string, JobRow>()
   readonly #attempts = new Map<string, AttemptRow[]>()
