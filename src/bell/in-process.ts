@@ -94,6 +94,8 @@ export interface InProcessBellOptions {
   lookEveryMs: number
   /** What the alarm runs; returns in how many milliseconds it wants to run again. Default: there is no alarm. */
   sweep?: () => Promise<number | null>
+  /** Called whenever somebody, here or elsewhere, may be about to write or has written. */
+  armed?: () => void
 }
 
 export interface LocalBell extends Bell {
@@ -104,7 +106,7 @@ export interface LocalBell extends Bell {
 }
 
 /** A bell for waiters and writers of this process. */
-export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): LocalBell {
+export function inProcessBell({ lookEveryMs, sweep, armed = () => {} }: InProcessBellOptions): LocalBell {
   const alarm = sweep === undefined ? null : sweepAlarm(sweep)
   const arms = newArms()
   const calm = newCalm()
@@ -181,6 +183,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
 
     async arm() {
       arms.arm()
+      armed()
     },
 
     async swept(agoMs, nextMs) {
@@ -245,6 +248,7 @@ export function inProcessBell({ lookEveryMs, sweep }: InProcessBellOptions): Loc
       // A delayed job that has become due is news without a commit: polls that come later must look too.
       if (due.length + ended.length === 0) return
       arms.arm()
+      armed()
       wakeCallers(namespace, ended)
       for (const { service, jobs, inMs = 0 } of due) {
         if (inMs <= 0) wakeService(namespace, service, jobs)

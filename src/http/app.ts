@@ -8,7 +8,7 @@ import { groupedTransitions, transitions } from '../jobs/transitions.ts'
 import { sha256 as webSha256, type Sha256 } from '../protocol/digest.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import { errorAnswer } from './answer.ts'
-import { authenticate } from './auth.ts'
+import { authenticate, newKeyring, type Keyring } from './auth.ts'
 import { callOperationRoutes } from './call-operations.ts'
 import { callRoutes } from './calls.ts'
 import type { HttpEnv, LogEvent, Plane } from './context.ts'
@@ -47,6 +47,8 @@ export interface App {
   fetch: (request: Request, ...rest: unknown[]) => Response | Promise<Response>
   request: Hono<HttpEnv>['request']
   plane: Plane
+  /** For what is no request: a socket that brings its key. */
+  principalOf: Keyring
 }
 
 /** Wires the handlers to a database and a bell. */
@@ -87,7 +89,8 @@ export function createApp({
   app.route('/', healthRoutes(plane))
   app.get('/openapi.json', (c) => c.json(openApiDocument()))
 
-  const auth = authenticate(plane, { adminKey })
+  const principalOf = newKeyring(plane, { adminKey })
+  const auth = authenticate(principalOf)
   app.use('/v1/*', auth)
   app.use('/v1/*', armForWrites(plane))
   app.use('/metrics', auth)
@@ -103,7 +106,7 @@ export function createApp({
     return errorAnswer(plane, c, new CallplaneError('not_found', message))
   })
   app.onError((error, c) => errorAnswer(plane, c, error))
-  return { fetch: app.fetch as App['fetch'], request: app.request, plane } // Hono's second argument is the platform's
+  return { fetch: app.fetch as App['fetch'], request: app.request, plane, principalOf } // Hono's second argument is the platform's
 }
 
 /** These write now and then, and arm the bell by themselves. */

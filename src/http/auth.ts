@@ -21,8 +21,10 @@ interface Remembered {
   key: { secretHash: Uint8Array; principal: Principal } | null
 }
 
-/** Puts the principal of the request's key into the context, or answers `unauthorized`. */
-export function authenticate({ sql, bell, sha256 }: Plane, { adminKey }: { adminKey?: string | undefined }) {
+/** Whose key it is; throws `unauthorized` where it is nobody's. */
+export type Keyring = (key: string | undefined) => Promise<Principal>
+
+export function newKeyring({ sql, bell, sha256 }: Plane, { adminKey }: { adminKey?: string | undefined }): Keyring {
   const known = new Map<string, Remembered>()
   // Apart, so that a flood of made-up ids cannot drive out the keys that are in use.
   const unknown = new Map<string, Remembered>()
@@ -51,8 +53,7 @@ export function authenticate({ sql, bell, sha256 }: Plane, { adminKey }: { admin
     return key
   }
 
-  return createMiddleware<HttpEnv>(async (c, next) => {
-    const key = /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
+  return async (key) => {
     const parts = key === undefined ? null : parseKey(key)
     if (parts === null) throw unauthorized()
     // An unknown id is hashed and compared like a known one, so that the two take the same time.
@@ -62,7 +63,15 @@ export function authenticate({ sql, bell, sha256 }: Plane, { adminKey }: { admin
     ])
     const isRight = isEqualInConstantTime(hash, found === null ? new Uint8Array(32) : await found.secretHash)
     if (found === null || !isRight) throw unauthorized()
-    c.set('principal', found.principal)
+    return found.principal
+  }
+}
+
+/** Puts the principal of the request's key into the context, or answers `unauthorized`. */
+export function authenticate(principalOf: Keyring) {
+  return createMiddleware<HttpEnv>(async (c, next) => {
+    const key = /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
+    c.set('principal', await principalOf(key))
     await next()
   })
 }

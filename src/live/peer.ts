@@ -13,6 +13,8 @@ export interface PeerOptions {
   sql: Sql
   /** Whose key it is; throws `unauthorized`, or `forbidden` where it may not watch the whole namespace. */
   authenticate: (key: string) => Promise<{ namespace: string }>
+  /** Before a commit: others must look for it, also where this process dies right after. Default: nobody must. */
+  arm?: (namespace: string) => Promise<void>
   /** Begins to read the log of a namespace. */
   openLog: (namespace: string, events: ReaderEvents) => LogReader
   /** Queries that every namespace has. */
@@ -80,11 +82,13 @@ export class Peer implements Acceptor {
 
   #open(namespace: string): Room {
     const { sql, openLog, breathe, log, maxRows, builtIn = new Map<string, Plan>() } = this.#options
+    const { arm = async () => {} } = this.#options
     return new Room(namespace, {
       sql,
       builtIn,
       breathe,
       log,
+      arm: () => arm(namespace),
       openLog: (events) => openLog(namespace, events),
       ...(maxRows === undefined ? {} : { maxRows }),
     })

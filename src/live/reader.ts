@@ -54,8 +54,8 @@ export function readForEver(sql: Sql, namespace: string, events: ReaderEvents): 
   async function turn(): Promise<number> {
     if (tick === null) {
       const head = await beginWatching(sql, namespace)
-      tick = head.tick
       await events.begun(head)
+      tick = head.tick
     }
     const nowMs = performance.now()
     if (stamper === null && nowMs - askedAtMs >= LEASE_MS / 2) {

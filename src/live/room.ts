@@ -25,6 +25,8 @@ import { hasWindow, WindowTime } from './window-time.ts'
 export interface RoomOptions {
   /** For reading tables: statements that may take long. */
   sql: Sql
+  /** Before a commit. */
+  arm: () => Promise<void>
   openLog: (events: ReaderEvents) => LogReader
   builtIn: ReadonlyMap<string, Plan>
   /** Lets other things have their turn. */
@@ -103,6 +105,7 @@ export class Room {
   /** Appends commands of a client and waits until each has been applied here: null, or why it was not. */
   async append(client: string, commands: readonly Command[]): Promise<(CallplaneError | null)[]> {
     await this.#begun.promise
+    await this.#options.arm()
     const check = (command: Command): void => this.#registry.check(command)
     return this.#line.append(client, commands, { check, appended: () => this.#reader.poke() })
   }
