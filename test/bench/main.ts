@@ -1,9 +1,11 @@
-// `npm run bench -- [--quick] [--only a,b] [--json FILE]`: what a call costs, on Node and in workerd, beside its floor.
+// `npm run bench -- [--quick] [--only a,b] [--json FILE]`: what a call costs, on Node and in workerd,
+// beside its floor; and what the live queries do.
 import { writeFileSync } from 'node:fs'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { measureNode } from './node-host.ts'
 import { isMeasured, type Figures } from './figures.ts'
+import { measureLive } from './live.ts'
 import { measureWorkerd } from './workerd-host.ts'
 
 const { values } = parseArgs({
@@ -11,10 +13,11 @@ const { values } = parseArgs({
 })
 
 const HOSTS = { node: measureNode, workerd: measureWorkerd }
-const wanted = values.only?.split(',') ?? Object.keys(HOSTS)
-const unknown = wanted.filter((name) => !(name in HOSTS))
+const PARTS = [...Object.keys(HOSTS), 'live']
+const wanted = values.only?.split(',') ?? PARTS
+const unknown = wanted.filter((name) => !PARTS.includes(name))
 if (unknown.length > 0) {
-  console.error(`no such host: ${unknown.join(', ')}; there are ${Object.keys(HOSTS).join(' and ')}`)
+  console.error(`no such part: ${unknown.join(', ')}; there are ${PARTS.join(', ')}`)
   process.exit(1)
 }
 
@@ -25,6 +28,9 @@ for (const [name, measure] of Object.entries(HOSTS)) {
   if (!wanted.includes(name)) continue
   hosts[name] = await measure({ isQuick: values.quick, say: (what) => say(`${name}: ${what}`) })
 }
+const live = wanted.includes('live')
+  ? await measureLive({ isQuick: values.quick, say: (what) => say(`live: ${what}`) })
+  : undefined
 
 const machine = {
   cpus: cpus().length,
@@ -33,8 +39,9 @@ const machine = {
   platform: `${platform()}-${arch()}`,
   node: process.version,
 }
-console.log(tableOf(hosts))
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine, hosts }, null, 2)}\n`)
+const all = { ...hosts, ...(live === undefined ? {} : { live }) }
+console.log(tableOf(all))
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine, hosts, live }, null, 2)}\n`)
 
 function tableOf(all: Record<string, Figures>): string {
   const rows = [['host', 'figure', 'value', 'floor', 'ratio']]
@@ -54,4 +61,4 @@ function show(value: number | null): string {
   return value >= 100 ? Math.round(value).toLocaleString('en') : value.toFixed(2)
 }
 
-process.exit(Object.values(hosts).every((figures) => Object.values(figures).every(isMeasured)) ? 0 : 1)
+process.exit(Object.values(all).every((figures) => Object.values(figures).every(isMeasured)) ? 0 : 1)

@@ -1,0 +1,145 @@
+// Whatever a client sends: it is answered with a code, the peer goes on, and the others do not notice.
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { enqueueJobs } from '../../src/jobs/enqueue.ts'
+import { from } from '../../src/protocol/from.ts'
+import { embeddedSql } from '../support/plane.ts'
+import { aCall } from '../support/wire.ts'
+import type { WireClient } from './client.ts'
+import { newStage, type Stage } from './stage.ts'
+
+const isLong = process.env['CALLPLANE_LONG'] === '1'
+const byState = from('jobs').groupBy('state').count().plan
+
+async function watching(stage: Stage): Promise<WireClient> {
+  const client = await stage.connect()
+  await client.askAll([
+    ['Register', { name: 'states', plan: byState }],
+    ['Interest', { name: 'states' }],
+  ])
+  return client
+}
+
+async function hears(stage: Stage, client: WireClient): Promise<void> {
+  const before = client.of('states').length
+  await enqueueJobs(await embeddedSql(), stage.namespace, [await aCall()], { retentionMs: 86_400_000 })
+  stage.peer.poke()
+  await expect.poll(() => client.of('states').length).toBeGreaterThan(before)
+}
+
+test.each([
+  ['nothing', '', null, 'invalid_json'],
+  ['no JSON', '[{', null, 'invalid_json'],
+  ['no array', '{"id":1,"Status":{}}', null, 'invalid_json'],
+  ['a request that is none', '[7]', null, 'invalid_request'],
+  ['no id', '[{"Status":{}}]', null, 'invalid_request'],
+  ['an id that is none', '[{"id":{},"Status":{}}]', null, 'invalid_request'],
+  ['no tag', '[{"id":9}]', 9, 'invalid_request'],
+  ['an unknown tag', '[{"id":9,"Setup":{}}]', 9, 'invalid_request'],
+  ['a tag of the prototype', '[{"id":9,"toString":{}}]', 9, 'invalid_request'],
+  ['two tags', '[{"id":9,"Status":{},"Unregister":{"name":"a"}}]', 9, 'invalid_request'],
+  ['a body that is none', '[{"id":9,"Interest":null}]', 9, 'invalid_request'],
+  ['a field too many', '[{"id":9,"Interest":{"name":"states","tenant":1}}]', 9, 'invalid_request'],
+  ['a name that is none', '[{"id":9,"Interest":{"name":"\\u0000"}}]', 9, 'invalid_request'],
+  ['a time of the past', '[{"id":9,"Interest":{"name":"states","from":-1}}]', 9, 'invalid_request'],
+  ['a plan that is none', '[{"id":9,"Register":{"name":"x","plan":[]}}]', 9, 'invalid_plan'],
+  ['a second key', '[{"id":9,"Auth":{"key":"live_other"}}]', 9, 'invalid_request'],
+  ['rows of no relation', '[{"id":9,"Transact":{"changes":[{"relation":"jobs","row":{}}]}}]', 9, 'not_found'],
+  ['the end of what never began', '[{"id":9,"CloseInput":{"name":"x"}}]', 9, 'not_found'],
+  ['a relation without columns', '[{"id":9,"CreateAttribute":{"name":"x","columns":[]}}]', 9, 'invalid_request'],
+  [
+    'a relation of the plane',
+    '[{"id":9,"CreateAttribute":{"name":"jobs","columns":[{"name":"a","type":"int"}]}}]',
+    9,
+    'conflict',
+  ],
+  ['an interest that is none', '[{"id":9,"Uninterest":{"name":"other"}}]', 9, 'not_found'],
+])('%s', async (_, frame, id, code) => {
+  const stage = await newStage()
+  const other = await watching(stage)
+  const client = await stage.connect()
+  const refused = client.next((result) => 'Error' in result)
+  client.raw(frame)
+  expect(await refused).toEqual({ Error: [id, code, expect.any(String)] })
+  expect(await client.ask('Status')).toHaveProperty('Status')
+  await hears(stage, other)
+})
+
+const tag = fc.constantFrom(
+  'Register',
+  'Unregister',
+  'Interest',
+  'Uninterest',
+  'CreateAttribute',
+  'Transact',
+  'CloseInput',
+  'Status',
+)
+const request = fc.record(
+  {
+    id: fc.oneof(fc.integer(), fc.string(), fc.jsonValue()),
+    body: fc.jsonValue(),
+    tag,
+    name: fc.constantFrom('states', 'x'),
+  },
+  { requiredKeys: ['tag', 'id'] },
+)
+const frames = fc.oneof(
+  fc.string(),
+  fc.json(),
+  fc.array(request).map((all) =>
+    JSON.stringify(
+      all.map(({ id, tag: name, body, name: of }) => ({
+        id,
+        [name]: of === undefined ? body : { name: of, plan: body },
+      })),
+    ),
+  ),
+)
+
+test('any frames at all', async () => {
+  const stage = await newStage()
+  const other = await watching(stage)
+  await fc.assert(
+    fc.asyncProperty(fc.array(frames, { maxLength: 20 }), async (all) => {
+      const client = await stage.connect()
+      for (const frame of all) client.raw(frame)
+      // What came before it was taken in: this is answered all the same.
+      expect(await client.ask('Status')).toHaveProperty('Status')
+      client.close()
+    }),
+    { numRuns: isLong ? 2_000 : 50 },
+  )
+  await hears(stage, other)
+  expect(stage.logged).toEqual([])
+}, 60_000)
+
+test('what comes before the key is not read, and ends the connection', async () => {
+  const stage = await newStage()
+  const other = await watching(stage)
+  const client = await stage.connect({ key: 'cp_nobody' })
+  client.raw('[{"id":2,"Interest":{"name":"states"}}]')
+  await expect.poll(() => client.isClosed).toBe(true)
+  expect(client.received.every((result) => 'Error' in result)).toBe(true)
+  await hears(stage, other)
+})
+
+test('a flood of commands of one client does not keep another from hearing', async () => {
+  const stage = await newStage()
+  const [flooding, other] = [await stage.connect(), await watching(stage)]
+  const floods = isLong ? 50_000 : 3_000
+  let answered = 0
+  const answers = Array.from({ length: floods / 500 }, (_, n) =>
+    flooding
+      .askAll(Array.from({ length: 500 }, (_one, m) => ['Register', { name: `q${n}_${m}`, plan: byState }] as const))
+      .then((all) => (answered += all.filter((one) => 'Ok' in one).length)),
+  )
+  let heard = 0
+  while (answered < floods) {
+    await hears(stage, other)
+    heard++
+  }
+  await Promise.all(answers)
+  expect(answered).toBe(floods)
+  expect(heard).toBeGreaterThan(3)
+}, 60_000)

@@ -1,0 +1,46 @@
+// Watching an idle plane is free: once nobody writes, nothing is asked of the database, whoever watches.
+import { expect, onTestFinished, test, vi } from 'vitest'
+import type { Sql } from '../../src/db/sql.ts'
+import { enqueueJobs } from '../../src/jobs/enqueue.ts'
+import { from } from '../../src/protocol/from.ts'
+import { embeddedSql } from '../support/plane.ts'
+import { aCall } from '../support/wire.ts'
+import { newStage } from './stage.ts'
+
+test('two minutes after the last write nothing asks the database, and the next write is heard of', async () => {
+  const real = await embeddedSql()
+  let statements = 0
+  const sql: Sql = (text, params) => {
+    statements++
+    return real(text, params)
+  }
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const stage = await newStage({ sql })
+  const client = await pass(stage.connect())
+  await pass(client.ask('Register', { name: 'states', plan: from('jobs').groupBy('state').count().plan }))
+  await pass(client.ask('Interest', { name: 'states' }))
+  await pass(forMs(120_000))
+  statements = 0
+  await pass(forMs(600_000))
+  expect(statements).toBe(0)
+  await enqueueJobs(real, stage.namespace, [await aCall()], { retentionMs: 86_400_000 })
+  stage.peer.poke()
+  await pass(client.next((result) => 'QueryDiff' in result))
+  expect(client.rows('states')).toEqual([{ state: 'pending', count: 1 }])
+})
+
+function forMs(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+/** Lets time go by, a little at a time, until it is done; the database takes its own. */
+async function pass<T>(promise: Promise<T>): Promise<T> {
+  let isDone = false
+  void promise.finally(() => (isDone = true)).catch(() => {})
+  while (!isDone) {
+    await vi.advanceTimersByTimeAsync(50)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return promise
+}
