@@ -16,7 +16,7 @@ const RULES: Record<string, Rule> = {
   protocol: { parts: [], packages: ['@msgpack/msgpack'] },
   db: { parts: [], packages: ['pg', '@electric-sql/pglite', '@neondatabase/serverless'] },
   jobs: { parts: ['protocol', 'db'], packages: [] },
-  live: { parts: ['protocol', 'db'], packages: [] },
+  live: { parts: ['protocol', 'db'], packages: ['ws'] },
   bell: { parts: ['protocol', 'db'], packages: [] },
   http: { parts: ['protocol', 'db', 'jobs', 'live', 'bell'], packages: ['hono'] },
   sdk: { parts: ['protocol'], packages: [] },
