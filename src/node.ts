@@ -1,10 +1,11 @@
 // The Node entry: the control plane over HTTP, on the embedded database or on any Postgres.
 import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { PGlite } from '@electric-sql/pglite'
-import { createAdaptorServer, type ServerType } from '@hono/node-server'
+import { createAdaptorServer } from '@hono/node-server'
 import { Pool } from 'pg'
 import type { Bell } from './bell/bell.ts'
 import { inProcessBell, type LocalBell } from './bell/in-process.ts'
@@ -21,6 +22,11 @@ import { createApp } from './http/app.ts'
 import { bootstrapKey } from './http/auth.ts'
 import type { LogEvent, Plane } from './http/context.ts'
 import { maintain, maintainAndArm } from './http/maintenance.ts'
+import { closeServer, tuneServer } from './http/server.node.ts'
+import type { Acceptor } from './live/connection.ts'
+import { showAddress, type TcpAddress } from './live/tcp.node.ts'
+import { openTransports } from './live/transports.node.ts'
+import { isWebSocketRequest } from './live/websocket.node.ts'
 import { SCOPES } from './protocol/endpoint.ts'
 import { hashSecret, newKey, parseKey } from './protocol/keys.ts'
 
@@ -35,19 +41,25 @@ export interface ListenOptions {
   /** Origins of browser callers. */
   origins?: readonly string[]
   log?: (event: LogEvent) => void
+  /** Makes the peer that answers live queries. Without one there are none. */
+  live?: (plane: Plane) => LivePeer
+  /** Where live queries also are lines over TCP. */
+  liveTcp?: TcpAddress | undefined
 }
+
+/** It is closed once its clients are gone. */
+type LivePeer = Acceptor & { close(): void | Promise<void> }
 
 export interface RunningPlane {
   url: string
+  /** `host:port` of live queries over TCP. */
+  liveTcp: string | null
   /** Answers what hangs, lets what runs finish, then lets go of the port and the database. */
   close(): Promise<void>
 }
 
 /** The net below the alarm, which knows what this process wrote: another may have died with its own. */
 const SWEEP_EVERY_MS = 10_000
-
-/** Requests that do not finish by themselves when the plane closes are cut after this. */
-const CLOSE_WITHIN_MS = 10_000
 
 /** Serves a plane over any Postgres whose schema fits this build; throws SchemaError where it does not. */
 export async function startOnPostgres(databaseUrl: string, options: ListenOptions): Promise<RunningPlane> {
@@ -203,50 +215,55 @@ async function listen(
   const bell = bellOver(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY, sweep }))
   const app = createApp({ sql, bell, gather: (run) => void setImmediate(run), sha256, ...options })
   app.plane.sweeps.outage.begin()
-  const server = createAdaptorServer({ fetch: app.fetch })
-  tune(server)
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, resolve)
-  })
+  const serverOptions = options.live === undefined ? {} : { shouldUpgradeCallback: isWebSocketRequest }
+  const server = createAdaptorServer({ fetch: app.fetch, serverOptions }) as Server // of node:http, without createServer
+  tuneServer(server)
+  const live = await openLive(app.plane, server, options)
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(port, host, resolve)
+    })
+  } catch (error) {
+    await live.close()
+    throw error
+  }
   const stopSweeping = sweepForEver(app.plane)
   const address = server.address() as AddressInfo // a TCP server that listens has one
   let closed: Promise<void> | undefined
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`,
+    url: `http://${showAddress({ host, port: address.port })}`,
+    liveTcp: live.tcp,
     close: () =>
       (closed ??= (async () => {
-        await Promise.all([stopSweeping(), closeServer(server, () => bell.close())])
+        await Promise.all([stopSweeping(), closeServer(server, () => bell.close()), live.close()])
         await close()
       })()),
   }
 }
 
+/** The peer, where there is one, and the ways to it. */
+async function openLive(
+  plane: Plane,
+  server: Server,
+  { live, liveTcp }: Pick<ListenOptions, 'live' | 'liveTcp'>,
+): Promise<{ tcp: string | null; close(): Promise<void> }> {
+  const peer = live?.(plane)
+  if (peer === undefined) return { tcp: null, close: async () => {} }
+  try {
+    const transports = await openTransports(server, peer, { tcp: liveTcp, log: plane.log })
+    const close = async () => {
+      await transports.close()
+      await peer.close()
+    }
+    return { tcp: transports.tcp && showAddress(transports.tcp), close }
+  } catch (error) {
+    await peer.close()
+    throw error
+  }
+}
+
 const sha256 = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest()
-
-function tune(server: ServerType): void {
-  if (!('keepAliveTimeout' in server)) return
-  // Longer than a client keeps an idle connection: else it sends a request into one that is just being closed.
-  server.keepAliveTimeout = 75_000
-  // A body that trickles in holds what was known of its key when it began.
-  server.requestTimeout = 20_000
-}
-
-async function closeServer(server: ServerType, wakeAll: () => void): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  wakeAll()
-  const httpServer = 'closeAllConnections' in server ? server : null
-  // A poll that is being answered now keeps its connection open for the next: ask until none is left.
-  const idle = setInterval(() => {
-    wakeAll()
-    httpServer?.closeIdleConnections()
-  }, 50)
-  const cut = setTimeout(() => httpServer?.closeAllConnections(), CLOSE_WITHIN_MS)
-  httpServer?.closeIdleConnections()
-  await closed
-  clearInterval(idle)
-  clearTimeout(cut)
-}
 
 async function logged<T>(plane: Plane, run: () => Promise<T>): Promise<T> {
   try {

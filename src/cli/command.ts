@@ -55,6 +55,18 @@ export function readOrigins(): string[] {
   })
 }
 
+/** CALLPLANE_LIVE_TCP: `host:port`, or a port of this machine alone, as `:port` or bare. */
+export function readLiveTcp(): { host: string; port: number } | undefined {
+  const text = process.env['CALLPLANE_LIVE_TCP']
+  if (!text) return undefined
+  const [, ipv6, name, digits] = /^(?:(?:\[([\da-fA-F:.]+)\]|([\w.-]+))?:)?(\d{1,5})$/.exec(text) ?? []
+  const port = Number(digits)
+  if (digits === undefined || port > 65_535) {
+    throw new Error(`CALLPLANE_LIVE_TCP is "${text}": write 127.0.0.1:8788, [::1]:8788 or :8788, which is loopback`)
+  }
+  return { host: ipv6 ?? name ?? '127.0.0.1', port }
+}
+
 /** Resolves at the first SIGINT or SIGTERM; a second one ends the process at once. */
 export function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {

@@ -1,7 +1,7 @@
 // `callplane dev`, which is `npm start`: the control plane on the embedded database, for a first try and for tests.
 import { resolve } from 'node:path'
 import { startEmbedded } from '../node.ts'
-import { readArgs, readOrigins, readPort, stopSignal, type Command } from './command.ts'
+import { readArgs, readLiveTcp, readOrigins, readPort, stopSignal, type Command } from './command.ts'
 import { logLine } from './log.ts'
 import { startWorkerd } from './workerd.ts'
 
@@ -19,7 +19,9 @@ The embedded database does not fsync: it is for development, not for data you me
   CALLPLANE_DIR        the folder, instead of .callplane
   PORT                 the port, instead of 8787
   CALLPLANE_ADMIN_KEY  a bootstrap key, which may make namespaces; optional
-  CALLPLANE_ORIGINS    browser origins that may call, comma-separated; optional`,
+  CALLPLANE_ORIGINS    browser origins that may call, comma-separated; optional
+  CALLPLANE_LIVE_TCP   where live queries also are lines over TCP, without TLS: host:port, or
+                       :port, which only this machine reaches; optional, and not with --workerd`,
 
   async run(args) {
     const { values } = readArgs(args, {
@@ -30,6 +32,10 @@ The embedded database does not fsync: it is for development, not for data you me
     const dir = resolve(process.env['CALLPLANE_DIR'] || '.callplane')
     const port = readPort(values.port)
     const origins = readOrigins()
+    const liveTcp = readLiveTcp()
+    if (values.workerd && liveTcp !== undefined) {
+      throw new Error('CALLPLANE_LIVE_TCP is set, and Cloudflare takes no TCP: leave it or --workerd out')
+    }
     const adminKey = process.env['CALLPLANE_ADMIN_KEY'] || undefined
     console.log(`Callplane opens its database in ${dir} …`)
     const stopped = stopSignal()
@@ -45,6 +51,7 @@ The embedded database does not fsync: it is for development, not for data you me
       host: values.host,
       origins,
       adminKey,
+      liveTcp,
       log: (event) => {
         if (event.level !== 'info') logLine(event)
       },
@@ -56,12 +63,13 @@ The embedded database does not fsync: it is for development, not for data you me
   },
 }
 
-function greeting({ url, key }: { url: string; key: string }): string {
+function greeting({ url, key, liveTcp = null }: { url: string; key: string; liveTcp?: string | null }): string {
+  const tcp = liveTcp === null ? '' : `\n    TCP  ${liveTcp}`
   return `
   Callplane is ready.
 
     URL  ${url}
-    key  ${key}
+    key  ${key}${tcp}
 
   Paste this into hello.ts, and run it with CALLPLANE_KEY set to the key:
 

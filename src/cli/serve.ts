@@ -1,6 +1,6 @@
 // `callplane serve`: the control plane over any Postgres; run as many of them as you like.
 import { startOnPostgres } from '../node.ts'
-import { readArgs, readDatabaseUrl, readOrigins, readPort, stopSignal, type Command } from './command.ts'
+import { readArgs, readDatabaseUrl, readLiveTcp, readOrigins, readPort, stopSignal, type Command } from './command.ts'
 import { logLine } from './log.ts'
 
 export const serve: Command = {
@@ -13,7 +13,9 @@ Any number of processes may serve one database. Logs are JSON, one line an event
   DATABASE_URL         postgres://…; needed
   CALLPLANE_ADMIN_KEY  the bootstrap key, which makes keys and namespaces: "callplane keys create --offline"
   PORT                 the port, instead of 8787
-  CALLPLANE_ORIGINS    browser origins that may call, comma-separated; optional`,
+  CALLPLANE_ORIGINS    browser origins that may call, comma-separated; optional
+  CALLPLANE_LIVE_TCP   where live queries also are lines over TCP, without TLS: host:port, or
+                       :port, which only this machine reaches; optional`,
 
   async run(args) {
     const { values } = readArgs(args, { port: { type: 'string' }, host: { type: 'string', default: '0.0.0.0' } })
@@ -23,6 +25,7 @@ Any number of processes may serve one database. Logs are JSON, one line an event
       port: readPort(values.port),
       host: values.host,
       origins: readOrigins(),
+      liveTcp: readLiveTcp(),
       adminKey: process.env['CALLPLANE_ADMIN_KEY'] || undefined,
       log: logLine,
     })

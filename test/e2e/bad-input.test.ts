@@ -49,6 +49,22 @@ test('a database without the schema, and one of a newer build', MINUTE, async ()
   await expectFailure(['serve', '--port', '0'], { DATABASE_URL }, 1, /version 99.*newer/)
 })
 
+test('an address for live queries over TCP that is none, and one where there is no TCP', MINUTE, async () => {
+  const DATABASE_URL = 'postgresql://me@127.0.0.1:1/db'
+  const line = (command: string) =>
+    new RegExp(`^callplane ${command}: CALLPLANE_LIVE_TCP is "here": write 127.0.0.1:8788`)
+  const CALLPLANE_DIR = temporaryFolder()
+  await expectFailure(['serve'], { DATABASE_URL, CALLPLANE_LIVE_TCP: 'here' }, 1, line('serve'))
+  await expectFailure(['dev'], { CALLPLANE_DIR, CALLPLANE_LIVE_TCP: 'here' }, 1, line('dev'))
+  const workerd = { CALLPLANE_DIR, CALLPLANE_LIVE_TCP: ':0' }
+  await expectFailure(
+    ['dev', '--workerd'],
+    workerd,
+    1,
+    /^callplane dev: CALLPLANE_LIVE_TCP is set, and Cloudflare takes no TCP/,
+  )
+})
+
 test('a port in use, one that is none, and one folder for two processes', MINUTE, async () => {
   const blocker = createServer().listen(0, '127.0.0.1')
   onTestFinished(() => void blocker.close())
