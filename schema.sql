@@ -241,7 +241,6 @@ create table if not exists callplane.attempts (
 create table if not exists callplane.events (
   namespace text not null,
   subject_id uuid not null, -- the job or the runner; of a command, the client that sent it
-  id uuid not null default gen_random_uuid(),
   at timestamptz not null default now(),
   tick int8, -- given while somebody watches, and only then
   from_state text,
@@ -262,12 +261,14 @@ create table if not exists callplane.events (
   command jsonb,
   is_last bool, -- of its subject, which is forgotten: an hour later all of its events go
   place int8, -- of a command, among those that were sent with it
-  primary key (namespace, subject_id, id),
   constraint step_or_command check (
     (from_state is null) = (from_attempt is null) and (to_state is null) = (attempt is null)
     and (command is null) = (coalesce(from_state, to_state) is not null)
   )
 );
+
+-- The timeline of a job. There is no key: rows are never looked up one by one, and nothing refers to them.
+create index if not exists events_of_subject on callplane.events (namespace, subject_id);
 
 -- What has committed and has no tick yet. Where nobody watches that is everything, so that it is looked at from a time on.
 create index if not exists events_unstamped on callplane.events (namespace, at)

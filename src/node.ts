@@ -22,10 +22,10 @@ import { createApp } from './http/app.ts'
 import { bootstrapKey } from './http/auth.ts'
 import type { LogEvent, Plane } from './http/context.ts'
 import { maintain, maintainAndArm } from './http/maintenance.ts'
+import { livePeer, openLive, ownLog, tellingSql, threadedLogOf, type LogSource } from './http/live-peer.node.ts'
 import { closeServer, tuneServer } from './http/server.node.ts'
-import type { Acceptor } from './live/connection.ts'
 import { showAddress, type TcpAddress } from './live/tcp.node.ts'
-import { openTransports } from './live/transports.node.ts'
+import type { Peer } from './live/peer.ts'
 import { isWebSocketRequest } from './live/websocket.node.ts'
 import { SCOPES } from './protocol/endpoint.ts'
 import { hashSecret, newKey, parseKey } from './protocol/keys.ts'
@@ -41,14 +41,9 @@ export interface ListenOptions {
   /** Origins of browser callers. */
   origins?: readonly string[]
   log?: (event: LogEvent) => void
-  /** Makes the peer that answers live queries. Without one there are none. */
-  live?: (plane: Plane) => LivePeer
   /** Where live queries also are lines over TCP. */
   liveTcp?: TcpAddress | undefined
 }
-
-/** It is closed once its clients are gone. */
-type LivePeer = Acceptor & { close(): void | Promise<void> }
 
 export interface RunningPlane {
   url: string
@@ -67,7 +62,9 @@ export async function startOnPostgres(databaseUrl: string, options: ListenOption
   const database = pgSql({ connectionString: databaseUrl })
   try {
     await checkSchema(database.sql)
-    return await listen(database, options, (local) => sharedBell(local, notifyChannel(database)))
+    return await listen({ ...database, log: threadedLogOf(databaseUrl) }, options, (local) =>
+      sharedBell(local, notifyChannel(database)),
+    )
   } catch (error) {
     await database.close()
     throw whereIsIt(databaseUrl, error)
@@ -96,7 +93,7 @@ export async function startEmbedded(dir: string, options: ListenOptions): Promis
   checkAdminKey(options)
   const { database, key } = await openFolder(dir, { url: `http://${options.host}:${options.port}` })
   try {
-    const running = await listen(database, options, (local) => local)
+    const running = await listen({ ...database, log: ownLog(database.sql) }, options, (local) => local)
     return { ...running, key }
   } catch (error) {
     await database.close()
@@ -207,18 +204,28 @@ async function keepKey(sql: Sql, key: string): Promise<void> {
 }
 
 async function listen(
-  { sql, close }: { sql: Sql; close: () => Promise<void> },
+  { sql, log, close }: { sql: Sql; log: LogSource; close: () => Promise<void> },
   { port, host, ...options }: ListenOptions,
   bellOver: (local: LocalBell) => Bell & { close(): void | Promise<void> },
 ): Promise<RunningPlane> {
   const sweep = () => logged(app.plane, () => maintain(app.plane))
-  const bell = bellOver(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY, sweep }))
-  const app = createApp({ sql, bell, gather: (run) => void setImmediate(run), sha256, ...options })
+  const told: { peer?: Peer } = {}
+  const poke = (): void => told.peer?.poke()
+  const bell = bellOver(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY, sweep, armed: poke }))
+  const app = createApp({
+    sql: tellingSql(sql, poke),
+    bell,
+    gather: (run) => void setImmediate(run),
+    sha256,
+    ...options,
+  })
+  const peer = livePeer(app, log)
+  told.peer = peer
   app.plane.sweeps.outage.begin()
-  const serverOptions = options.live === undefined ? {} : { shouldUpgradeCallback: isWebSocketRequest }
+  const serverOptions = { shouldUpgradeCallback: isWebSocketRequest }
   const server = createAdaptorServer({ fetch: app.fetch, serverOptions }) as Server // of node:http, without createServer
   tuneServer(server)
-  const live = await openLive(app.plane, server, options)
+  const live = await openLive(peer, server, { tcp: options.liveTcp, log: app.plane.log })
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
@@ -239,27 +246,6 @@ async function listen(
         await Promise.all([stopSweeping(), closeServer(server, () => bell.close()), live.close()])
         await close()
       })()),
-  }
-}
-
-/** The peer, where there is one, and the ways to it. */
-async function openLive(
-  plane: Plane,
-  server: Server,
-  { live, liveTcp }: Pick<ListenOptions, 'live' | 'liveTcp'>,
-): Promise<{ tcp: string | null; close(): Promise<void> }> {
-  const peer = live?.(plane)
-  if (peer === undefined) return { tcp: null, close: async () => {} }
-  try {
-    const transports = await openTransports(server, peer, { tcp: liveTcp, log: plane.log })
-    const close = async () => {
-      await transports.close()
-      await peer.close()
-    }
-    return { tcp: transports.tcp && showAddress(transports.tcp), close }
-  } catch (error) {
-    await peer.close()
-    throw error
   }
 }
 

@@ -1,6 +1,6 @@
 // A function returned: running → succeeded.
 import type { Sql } from '../db/sql.ts'
-import { settle, type LeaseRef, type Verdict } from './lease.ts'
+import { inLockOrder, settle, type LeaseRef, type Verdict } from './lease.ts'
 
 /**
  * running → succeeded, for the holders of the leases only; one statement for all. The same report sent again gets the
@@ -13,6 +13,7 @@ export async function completeJobs(
 ): Promise<Verdict[]> {
   return settle(sql, namespace, reports, {
     async apply() {
+      const sent = inLockOrder(reports)
       // The namespace comes with each item, out of the planner's sight: it must look each key up. Told `namespace = $1`, it
       // reads every job of the namespace by that half of the key, as long as it takes a new table for a small one: it has
       // planned for an empty table then, and keeps the plan. The other transitions too.
@@ -41,9 +42,9 @@ export async function completeJobs(
         select id, token from completed`,
         [
           namespace,
-          reports.map((report) => report.id),
-          reports.map((report) => report.token),
-          reports.map((report) => report.result),
+          sent.map((report) => report.id),
+          sent.map((report) => report.token),
+          sent.map((report) => report.result),
         ],
       )
       return new Map(rows.map(({ id, token }): [string, Verdict] => [token, { id, state: 'succeeded', isFirst: true }]))

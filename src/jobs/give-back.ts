@@ -1,6 +1,6 @@
 // The runner had gone before it could hear of its jobs: running → pending, and the attempt is not counted.
 import type { Sql } from '../db/sql.ts'
-import type { LeaseRef } from './lease.ts'
+import { inLockOrder, type LeaseRef } from './lease.ts'
 
 /** As often as a job can be given back. More would let a network that cuts each answer keep it for ever. */
 const MAX_GIVEN_BACK = 2
@@ -14,6 +14,7 @@ export type GivenBack = { id: string; service: string }
  * arrived. The fence stays raised. What is not given back is left to its lease, and counts.
  */
 export async function giveBackJobs(sql: Sql, namespace: string, leases: readonly LeaseRef[]): Promise<GivenBack[]> {
+  const sent = inLockOrder(leases)
   return sql<GivenBack>(
     /* sql */ `
     with sent as materialized (
@@ -35,6 +36,6 @@ export async function giveBackJobs(sql: Sql, namespace: string, leases: readonly
       from given_back
     )
     select id, service from given_back`,
-    [namespace, leases.map((lease) => lease.id), leases.map((lease) => lease.token), MAX_GIVEN_BACK],
+    [namespace, sent.map((lease) => lease.id), sent.map((lease) => lease.token), MAX_GIVEN_BACK],
   )
 }

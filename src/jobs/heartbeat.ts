@@ -1,7 +1,7 @@
 // A runner says that it lives: running → running, under the same token, for longer.
 import type { Sql } from '../db/sql.ts'
 import { CallplaneError } from '../protocol/errors.ts'
-import { leaseLost, type LeaseRef } from './lease.ts'
+import { inLockOrder, leaseLost, type LeaseRef } from './lease.ts'
 
 /**
  * Renews the leases that still hold and keeps the progress that came along; one statement for all of a runner's jobs.
@@ -14,6 +14,7 @@ export async function heartbeatJobs(
   heartbeats: readonly (LeaseRef & { progress?: Uint8Array })[],
 ): Promise<(CallplaneError | null)[]> {
   if (heartbeats.length === 0) return []
+  const sent = inLockOrder(heartbeats)
   const rows = await sql<{ token: string }>(
     /* sql */ `
     with sent as materialized (
@@ -29,9 +30,9 @@ export async function heartbeatJobs(
     returning s.token`,
     [
       namespace,
-      heartbeats.map((heartbeat) => heartbeat.id),
-      heartbeats.map((heartbeat) => heartbeat.token),
-      heartbeats.map((heartbeat) => heartbeat.progress ?? null),
+      sent.map((heartbeat) => heartbeat.id),
+      sent.map((heartbeat) => heartbeat.token),
+      sent.map((heartbeat) => heartbeat.progress ?? null),
     ],
   )
   const renewed = new Set(rows.map((row) => row.token))

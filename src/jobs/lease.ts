@@ -26,6 +26,11 @@ export function leaseLost(id: string): CallplaneError {
   )
 }
 
+/** In the order of their ids: statements that lock the same jobs lock them in one order, and none waits for the other for ever. */
+export function inLockOrder<L extends LeaseRef>(leases: readonly L[]): L[] {
+  return leases.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+}
+
 /** The end of an attempt, found by its token, and where its job stands now. */
 export interface EndedAttempt {
   id: string

@@ -9,11 +9,9 @@ import { Bag, type Change } from './kernel/batch.ts'
 import { keyOfRow } from './kernel/values.ts'
 
 /** Bytes that a client may leave unread before its changes are summed. */
-export const MAX_UNREAD_BYTES = 256 * 1024
+const MAX_UNREAD_BYTES = 256 * 1024
 /** A sum this small is kept, however small the result is. */
 const MIN_SUM_ROWS = 1_000
-/** Rows of one snapshot, each as often as it is there. */
-const MAX_SNAPSHOT_ROWS = 100_000
 
 /** The client's side of an interest. */
 export interface Reach {
@@ -111,13 +109,6 @@ export function frameOf(result: LiveResult): string {
 export function diffFrame({ name, columns }: Result, changes: readonly Change[], tick: number): string {
   const names = [...columns.keys()]
   return frameOf({ QueryDiff: [name, changes.map(([row, diff]): WireChange => [wireRow(names, row), diff]), tick] })
-}
-
-/** Whether the result can be sent whole. */
-export function isSendable(result: Result): boolean {
-  let count = 0
-  for (const [, times] of result.rows()) count += times
-  return count <= MAX_SNAPSHOT_ROWS
 }
 
 function snapshotRows(result: Result): WireRow[] {

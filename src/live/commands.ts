@@ -83,7 +83,7 @@ export async function readCommands(sql: Sql, namespace: string, { until }: { unt
     select ${ENTRY_COLUMNS} from callplane.events e
     where e.namespace = $1 and e.command is not null and e.tick <= $2::int8
       and e.command ? 'number'
-    order by e.tick nulls last, e.at, e.place nulls first, e.id`,
+    order by e.tick nulls last, e.at, e.subject_id, e.place nulls first`,
     [namespace, until],
   )
   const sent = rows.flatMap(({ command }) => [(command as unknown as Sent).command]) // as appended

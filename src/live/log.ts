@@ -100,7 +100,7 @@ export async function readLog(
       limit 1 offset $3::int8
     ), h.tick)
     where h.namespace = $1
-    order by e.tick nulls last, e.at, e.place nulls first, e.id`,
+    order by e.tick nulls last, e.at, e.subject_id, e.place nulls first`,
     [namespace, after, limit],
   )
   const entries = rows.flatMap((row) => (row.tick === null ? [] : [toEntry(row)]))

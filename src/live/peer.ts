@@ -24,6 +24,8 @@ export interface PeerOptions {
   /** What a query may hold. Default 1,000,000 rows. */
   maxRows?: number
   log: (event: { level: 'warn'; event: string; detail: string }) => void
+  /** Called once the peer has closed. */
+  closed?: () => Promise<void>
 }
 
 /** A namespace without clients goes on for a while, for those that come back. */
@@ -69,6 +71,7 @@ export class Peer implements Acceptor {
     this.#rooms.clear()
     for (const { timer } of rooms) clearTimeout(timer)
     await Promise.all(rooms.map(({ room }) => room.close()))
+    await this.#options.closed?.()
   }
 
   #enter(namespace: string): { room: Room; clients: () => number } {

@@ -108,7 +108,7 @@ export class Registry {
     if (known === null && this.#plans.size >= MAX_NAMES) {
       throw new CallplaneError('too_many_queries', `the namespace has ${MAX_NAMES} queries: unregister some`)
     }
-    return plan
+    return known ?? plan
   }
 
   #create(made: Attribute): void {

@@ -8,7 +8,7 @@ import type { Sql } from '../db/sql.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus, RequestId } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
-import { frameOf, isSendable, Listener, type Reach } from './audience.ts'
+import { frameOf, Listener, type Reach } from './audience.ts'
 import { CommandLine } from './command-line.ts'
 import { readCommands, type Command, type Sent } from './commands.ts'
 import { beginQuery } from './begin-query.ts'
@@ -18,7 +18,7 @@ import type { Entry } from './log.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
 import { Registry } from './registry.ts'
 import type { Head } from './stamp.ts'
-import { Standing } from './standing.ts'
+import { Standing, statusOf } from './standing.ts'
 import { Ticks } from './ticks.ts'
 import { hasWindow, WindowTime } from './window-time.ts'
 
@@ -75,17 +75,8 @@ export class Room {
     if (typeof this.#timer === 'object') this.#timer.unref()
   }
 
-  /** How far the log has come here, and what each query that runs holds. */
   status(): Pick<PeerStatus, 'tick' | 'slowClients' | 'queries'> {
-    const running = [...this.#running.values()]
-    const slow = running.flatMap(({ audience }) => [...audience.values()].filter(({ isSlow }) => isSlow))
-    const queries = running.map((standing) => ({
-      name: standing.name,
-      clients: standing.audience.size,
-      rows: standing.stopped === null ? this.#flow.size(standing.query) : 0,
-      stopped: standing.stopped?.message ?? null,
-    }))
-    return { tick: this.#ticks.now, slowClients: new Set(slow.map(({ reach }) => reach)).size, queries }
+    return { tick: this.#ticks.now, ...statusOf([...this.#running.values()]) }
   }
 
   poke(): void {
@@ -118,13 +109,7 @@ export class Room {
     await this.#begun.promise
     const standing = await this.#stand(name)
     if (reach.isOver) return
-    if (standing.stopped !== null) throw standing.stopped
-    if (!isSendable(standing)) {
-      throw new CallplaneError(
-        'query_stopped',
-        `the result of ${name} has too many rows to be sent: group them, or take the first`,
-      )
-    }
+    standing.checkSendable()
     const listener = new Listener(reach, {
       id,
       tick: standing.tick,
@@ -207,6 +192,7 @@ export class Room {
         if ('changes' in applied) changes.push(...applied.changes)
         const tell = number === undefined ? null : this.#line.applied(entry.client, number, applied)
         if (tell !== null) done.push(tell)
+        if ('Unregister' in command && 'changes' in applied) this.#retire(command.Unregister.name)
       } else {
         if (entry.before !== null) changes.push({ relation: 'jobs', row: entry.before, diff: -1 })
         if (entry.after !== null) changes.push({ relation: 'jobs', row: entry.after, diff: 1 })
@@ -227,6 +213,18 @@ export class Room {
     this.#ticks.moved()
   }
 
+  /** The name is free again: who listens hears so. */
+  #retire(name: string): void {
+    const standing = this.#running.get(name)
+    this.#standing.delete(name)
+    if (standing === undefined) return
+    this.#running.delete(name)
+    for (const { reach } of standing.audience.values()) {
+      reach.send(frameOf({ Reset: [name, 'the query was unregistered'] }))
+    }
+    this.#flow.remove(standing.query)
+  }
+
   /** The query has stopped: everybody hears why, once. */
   #stop(standing: Standing): void {
     for (const { reach, id } of standing.audience.values()) reach.send(errorFrame(id, standing.stopped))
@@ -239,8 +237,7 @@ export class Room {
     const plan = this.#registry.planOf(name)
     if (plan === null) throw new CallplaneError('not_found', `there is no query ${name}: register it first`)
     const known = this.#standing.get(name)
-    // Unregistered and registered with another plan, it is another query.
-    if (known !== undefined && (await known).plan === plan) return known
+    if (known !== undefined) return known
     const standing = this.#start(name, plan)
     this.#standing.set(name, standing)
     standing.catch(() => {
@@ -260,6 +257,11 @@ export class Room {
     // The log began anew meanwhile.
     if (flow !== this.#flow) return this.#start(name, plan)
     const standing = new Standing(name, { plan, flow, query, tick: this.#ticks.now })
+    // Unregistered meanwhile, and perhaps registered with another plan: this one ends before it has begun.
+    if (this.#registry.planOf(name) !== plan) {
+      flow.remove(query)
+      throw new CallplaneError('not_found', `the query ${name} was unregistered`)
+    }
     this.#running.set(name, standing)
     return standing
   }
@@ -282,7 +284,7 @@ export class Room {
         listener.progress(standing)
       }
       if (standing.audience.size > 0) {
-        hasTime ||= hasWindow(standing.plan) && standing.stopped === null && this.#flow.size(standing.query) > 0
+        hasTime ||= hasWindow(standing.plan) && standing.held > 0
       } else if (nowMs - standing.idleSinceMs >= LINGER_MS) {
         this.#running.delete(name)
         this.#standing.delete(name)

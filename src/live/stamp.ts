@@ -11,7 +11,7 @@ import { ENTRY_COLUMNS, toEntry, type Entry, type EntryRow } from './log.ts'
  * No transaction lasts as long: a statement ends after half of it, and a transaction is one statement. So events from
  * before have committed, or never will.
  */
-export const MAX_TRANSACTION_MS = 60_000
+const MAX_TRANSACTION_MS = 60_000
 /** Who was away while more than so many events were written is better served by a new snapshot than by reading them. */
 const MAX_BACKLOG = 20_000
 
@@ -112,7 +112,7 @@ export async function stampEvents(
     select exists (select 1 from head) as is_held, ${ENTRY_COLUMNS}
     from (select 1) one
     left join stamped e on true
-    order by e.at, e.place nulls first, e.id`,
+    order by e.at, e.subject_id, e.place nulls first`,
     [namespace, epoch, holder, limit, leaseMs],
   )
   if (rows[0]?.is_held !== true) return null

@@ -1,5 +1,6 @@
 // A query that runs at this peer under a name: its result, its recent changes for who comes back, and its audience.
-import type { CallplaneError } from '../protocol/errors.ts'
+import { CallplaneError } from '../protocol/errors.ts'
+import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Row } from '../protocol/relations.ts'
 import { diffFrame, type Listener, type Result } from './audience.ts'
@@ -8,6 +9,8 @@ import type { Dataflow, Query } from './kernel/dataflow.ts'
 
 /** Changed rows that are kept for clients that come back. */
 const MAX_KEPT_ROWS = 10_000
+/** Rows of one snapshot, each as often as it is there. */
+const MAX_SNAPSHOT_ROWS = 100_000
 
 export class Standing implements Result {
   readonly name: string
@@ -40,6 +43,20 @@ export class Standing implements Result {
     return this.query.stopped
   }
 
+  /** Rows in all of its operators. */
+  get held(): number {
+    return this.query.stopped === null ? this.#flow.size(this.query) : 0
+  }
+
+  /** Throws where the result cannot be sent whole. */
+  checkSendable(): void {
+    if (this.query.stopped !== null) throw this.query.stopped
+    const count = this.rows().reduce((sum, [, times]) => sum + times, 0)
+    if (count <= MAX_SNAPSHOT_ROWS) return
+    const message = `the result of ${this.name} has ${count} rows, which are too many to be sent: group them, or take the first`
+    throw new CallplaneError('query_stopped', message)
+  }
+
   rows(): [Row, number][] {
     return this.query.stopped === null ? this.#flow.rows(this.query) : []
   }
@@ -64,4 +81,16 @@ export class Standing implements Result {
     if (tick < this.#keptFrom || tick > this.tick) return null
     return this.#kept.filter((one) => one.tick > tick)
   }
+}
+
+/** What each of them holds, and how many clients of theirs are slow. */
+export function statusOf(running: readonly Standing[]): Pick<PeerStatus, 'slowClients' | 'queries'> {
+  const slow = running.flatMap(({ audience }) => [...audience].filter(([, listener]) => listener.isSlow))
+  const queries = running.map((standing) => ({
+    name: standing.name,
+    clients: standing.audience.size,
+    rows: standing.held,
+    stopped: standing.stopped?.message ?? null,
+  }))
+  return { slowClients: new Set(slow.map(([reach]) => reach)).size, queries }
 }

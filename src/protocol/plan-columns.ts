@@ -89,7 +89,7 @@ export function columnsOfAggregate(of: Aggregate): string[] {
   return of.column === undefined ? [] : [of.column]
 }
 
-export function typeOfAggregate(of: Aggregate, columns: Columns): ColumnType {
+function typeOfAggregate(of: Aggregate, columns: Columns): ColumnType {
   if (of.op === 'rate') return 'float'
   const type = of.column === undefined ? 'int' : columnType(columns, of.column)
   switch (of.op) {

@@ -121,7 +121,7 @@ export const VIEWS = {
 }
 
 /** 700 that differ by a constant, and 300 of ten shapes. */
-export function manyPlans(): Built[] {
+function manyPlans(): Built[] {
   const plans: Built[] = []
   for (let n = 0; n < 700; n++) {
     plans.push(
@@ -169,10 +169,7 @@ export interface KernelOptions {
 }
 
 /** Events a second through these plans, each event one job that moves. */
-export function measureKernel(
-  plans: readonly Built[],
-  { batch, forMs, machineEvery = 0 }: KernelOptions,
-): KernelFigure {
+function measureKernel(plans: readonly Built[], { batch, forMs, machineEvery = 0 }: KernelOptions): KernelFigure {
   const fleet = new Fleet()
   const heapBefore = heapMb()
   const flow = new Dataflow({ relations: RELATIONS_HERE, maxRows: 10_000_000, nowMs: 0 })
@@ -235,10 +232,7 @@ function eventsPerSecond(
 }
 
 /** The same of a view in db-ivm. */
-export function measureDbIvm(
-  name: keyof typeof VIEWS,
-  { batch, forMs, machineEvery = 0 }: KernelOptions,
-): KernelFigure {
+function measureDbIvm(name: keyof typeof VIEWS, { batch, forMs, machineEvery = 0 }: KernelOptions): KernelFigure {
   const fleet = new Fleet()
   const heapBefore = heapMb()
   const view = dbIvmView(name)

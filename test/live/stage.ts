@@ -1,23 +1,31 @@
-// A peer over the embedded database, and clients that speak to it without a network.
+// A peer over the embedded database, and clients that speak to it: without a network, by WebSocket, or by TCP.
+import { createServer } from 'node:http'
+import { connect, type AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
 import { Peer, type PeerOptions } from '../../src/live/peer.ts'
 import { readForEver } from '../../src/live/reader.ts'
+import { openTransports } from '../../src/live/transports.node.ts'
 import { CallplaneError } from '../../src/protocol/errors.ts'
 import { embeddedSql } from '../support/plane.ts'
 import { WireClient } from './client.ts'
 
 let stages = 0
 
+export type Transport = 'none' | 'websocket' | 'tcp'
+
 export interface Stage {
   namespace: string
   peer: Peer
-  /** A client that has authenticated; `unread` is what its network has not taken. */
+  /** A client that has authenticated. Without a transport, `unread` is what its network has not taken. */
   connect(options?: { key?: string; unread?: { bytes: number } }): Promise<WireClient>
   logged: object[]
 }
 
 /** Keys are the names of namespaces here. */
-export async function newStage(options: Partial<PeerOptions> = {}): Promise<Stage> {
+export async function newStage(
+  options: Partial<PeerOptions> = {},
+  { transport = 'none' }: { transport?: Transport } = {},
+): Promise<Stage> {
   const sql = options.sql ?? (await embeddedSql())
   const namespace = `live_${process.pid}_${stages++}`
   const logged: object[] = []
@@ -33,23 +41,76 @@ export async function newStage(options: Partial<PeerOptions> = {}): Promise<Stag
     ...options,
   })
   onTestFinished(() => peer.close())
+  const open = transport === 'none' ? openWithout(peer) : await openOver(peer, transport)
   return {
     namespace,
     peer,
     logged,
     async connect({ key = namespace, unread = { bytes: 0 } } = {}) {
-      const client = new WireClient()
-      const receiver = peer.accept({
-        send: (frame) => queueMicrotask(() => client.get(frame)),
-        get bufferedBytes() {
-          return unread.bytes
-        },
-        close: () => client.closed(),
-      })
-      client.opened({ send: (frame) => receiver.receive(frame), close: () => receiver.closed() })
-      client.drained = () => receiver.drained()
+      const client = await open(unread)
       await client.ask('Auth', { key })
       return client
     },
   }
+}
+
+type Open = (unread: { bytes: number }) => Promise<WireClient>
+
+function openWithout(peer: Peer): Open {
+  return async (unread) => {
+    const client = new WireClient()
+    const receiver = peer.accept({
+      send: (frame) => queueMicrotask(() => client.get(frame)),
+      get bufferedBytes() {
+        return unread.bytes
+      },
+      close: () => client.closed(),
+    })
+    client.opened({ send: (frame) => receiver.receive(frame), close: () => receiver.closed() })
+    client.drained = () => receiver.drained()
+    return client
+  }
+}
+
+async function openOver(peer: Peer, transport: 'websocket' | 'tcp'): Promise<Open> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo // it listens on TCP
+  const transports = await openTransports(server, peer, { tcp: { host: '127.0.0.1', port: 0 } })
+  onTestFinished(async () => {
+    await transports.close()
+    server.close()
+  })
+  return () =>
+    transport === 'websocket' ? overWebSocket(`ws://127.0.0.1:${port}/v1/live`) : overTcp(transports.tcp?.port ?? 0)
+}
+
+export async function overWebSocket(url: string): Promise<WireClient> {
+  const socket = new WebSocket(url)
+  const client = new WireClient()
+  socket.addEventListener('message', ({ data }) => client.get(String(data)))
+  socket.addEventListener('close', () => client.closed())
+  await new Promise<void>((resolve, reject) => {
+    socket.addEventListener('open', () => resolve())
+    socket.addEventListener('error', () => reject(new Error(`no live queries at ${url}`)))
+  })
+  onTestFinished(() => socket.close())
+  return client.opened({ send: (frame) => socket.send(frame), close: () => socket.close() })
+}
+
+export async function overTcp(port: number): Promise<WireClient> {
+  const socket = connect(port, '127.0.0.1')
+  const client = new WireClient()
+  let rest = ''
+  socket.setEncoding('utf8')
+  socket.on('data', (text: string) => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) client.get(line)
+  })
+  socket.on('close', () => client.closed())
+  socket.on('error', () => client.closed())
+  await new Promise<void>((resolve) => socket.once('connect', resolve))
+  onTestFinished(() => void socket.destroy())
+  return client.opened({ send: (frame) => socket.write(`${frame}\n`), close: () => socket.end() })
 }

@@ -21,7 +21,7 @@ export interface Operator {
 
 const STATELESS = { held: () => 0, dump: () => null, load: () => {} }
 
-export function stateless(pull: () => Batch): Operator {
+function stateless(pull: () => Batch): Operator {
   return { ...STATELESS, pull }
 }
 

@@ -4,7 +4,7 @@ import type { Columns, ColumnType, Row, Value } from '../../protocol/relations.t
 export type Compare<T> = (a: T, b: T) => number
 
 /** By code points, as Postgres orders the bytes of UTF-8: surrogates come after the rest of the 16-bit units. */
-export function compareText(a: string, b: string): number {
+function compareText(a: string, b: string): number {
   const length = Math.min(a.length, b.length)
   for (let i = 0; i < length; i++) {
     const [unitA, unitB] = [a.charCodeAt(i), b.charCodeAt(i)]
