@@ -21,6 +21,8 @@ export function notifyChannel({ sql, connect }: Pick<PgDatabase, 'sql' | 'connec
       const client = await connect()
       const proof = crypto.randomUUID()
       const proven = Promise.withResolvers<void>()
+      // It can fail before anybody waits for it.
+      proven.promise.catch(() => {})
       client.on('notification', ({ payload = '' }) => {
         if (payload === proof) proven.resolve()
         else if (payload.startsWith('{')) onText(payload)

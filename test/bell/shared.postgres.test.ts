@@ -187,6 +187,32 @@ test('who loses the connection looks, looks often until it hears again, and then
   expect((await again).why).toBe('rung')
 })
 
+test('a connection that is lost while it begins to listen ends nothing but that', async () => {
+  const channel = notifyChannel({
+    ...database,
+    async connect() {
+      const client = await database.connect()
+      const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+      const ended = new Promise((resolve) => client.once('end', resolve))
+      const query = client.query.bind(client)
+      // As it listens: the loss is told first, and then the query fails.
+      client.query = (async (text: string) => {
+        await database.sql(`select pg_terminate_backend($1)`, [rows[0]?.pid ?? 0])
+        await ended
+        return query(text)
+      }) as typeof client.query
+      return client
+    },
+  })
+  // What nobody caught would fail the run.
+  await expect(
+    channel.listen(
+      () => {},
+      () => {},
+    ),
+  ).rejects.toThrow()
+})
+
 test('where no NOTIFY arrives, polls look for themselves', async () => {
   const a = process((channel) => ({ ...channel, listen: () => Promise.reject(new Error('no such thing')) }))
   const waiter = await a.bell.join(runner())

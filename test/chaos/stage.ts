@@ -6,6 +6,7 @@ import { insertKey } from '../../src/db/keys.ts'
 import { migrate } from '../../src/db/migrate.ts'
 import { readSchema } from '../../src/db/migrations.node.ts'
 import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { withRetry } from '../../src/db/sql.ts'
 import type { Sql } from '../../src/db/sql.ts'
 import { SCOPES } from '../../src/protocol/endpoint.ts'
 import { hashSecret, newKey } from '../../src/protocol/keys.ts'
@@ -71,7 +72,8 @@ export class Stage {
 
   static async open(options: StageOptions): Promise<Stage> {
     const databaseUrl = await createDatabase(options.postgres.url)
-    const database = pgSql({ connectionString: databaseUrl, max: 2 })
+    const { sql, ...rest } = pgSql({ connectionString: databaseUrl, max: 2 })
+    const database = { ...rest, sql: withRetry(sql) }
     await migrate(database.sql, readSchema())
     const tenant = await newTenant(database.sql, 'tenant_a')
     return new Stage(options, mkdtempSync(join(tmpdir(), 'callplane-chaos-')), databaseUrl, database, tenant)
