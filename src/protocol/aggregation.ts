@@ -30,15 +30,15 @@ const of =
   <const O extends ColumnOp>(op: O) =>
   <C extends string>(column: C): { op: O; column: C } => ({ op, column })
 
-export const sum = of('sum')
-export const avg = of('avg')
-export const variance = of('variance')
-export const min = of('min')
-export const max = of('max')
-export const median = of('median')
-export const p50 = of('p50')
-export const p95 = of('p95')
-export const p99 = of('p99')
+export const sum = /* @__PURE__ */ of('sum')
+export const avg = /* @__PURE__ */ of('avg')
+export const variance = /* @__PURE__ */ of('variance')
+export const min = /* @__PURE__ */ of('min')
+export const max = /* @__PURE__ */ of('max')
+export const median = /* @__PURE__ */ of('median')
+export const p50 = /* @__PURE__ */ of('p50')
+export const p95 = /* @__PURE__ */ of('p95')
+export const p99 = /* @__PURE__ */ of('p99')
 
 /** The share of the rows fitting `among` (default: all) that fit `where`. */
 export const rate = <C extends string>(

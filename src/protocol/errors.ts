@@ -12,52 +12,52 @@ export const ERROR_CODES = {
   // The request.
   invalid_request: {
     status: 400,
-    meaning: 'The request has not the shape that the endpoint asks for; the message names the field.',
+    meaning: 'A field is missing or wrong; the message names it.',
   },
   invalid_msgpack: {
     status: 400,
-    meaning: 'Not msgpack that the plane accepts; the message says why.',
+    meaning: 'Not acceptable msgpack; the message says why.',
   },
   invalid_json: {
     status: 400,
-    meaning: 'The body is not JSON of the shape that is asked for.',
+    meaning: 'Not the JSON that is asked for.',
   },
   invalid_name: {
     status: 400,
-    meaning: 'Names match [A-Za-z_][A-Za-z0-9_.-]{0,63}; functions cannot be called then, catch, finally or toJSON.',
+    meaning: 'Not an acceptable name; the message says why.',
   },
   unsupported_media_type: {
     status: 415,
-    meaning: 'Another content type is asked for; the message names it.',
+    meaning: 'Another content type is asked for.',
   },
   payload_too_large: {
     status: 413,
-    meaning: 'A payload or a body is over its limit; send a reference to the data.',
+    meaning: 'Over its limit; send a reference to the data.',
   },
   not_found: { status: 404, meaning: 'No such thing in the namespace of this key.' },
   call_id_expired: {
     status: 410,
-    meaning: 'The call id is too old or too far ahead; make the call anew.',
+    meaning: 'The call id is not of now; make the call anew.',
   },
   call_id_conflict: {
     status: 422,
-    meaning: 'Another call has this id; use a fresh one.',
+    meaning: 'Another call has this id.',
   },
   too_many_functions: {
     status: 422,
-    meaning: 'The service or the namespace is at its cap of functions.',
+    meaning: 'The service or the namespace is at its cap.',
   },
   invalid_plan: {
     status: 422,
-    meaning: 'The plan of a live query cannot be run; the message names the step and says why.',
+    meaning: 'The plan cannot be run; the message says why.',
   },
   conflict: {
     status: 409,
-    meaning: 'The name is taken by another plan or another relation; choose another, or end that one.',
+    meaning: 'The name is taken by another plan or relation.',
   },
   too_many_queries: {
     status: 422,
-    meaning: 'The namespace is at its cap of live queries, relations or their rows; the message says of which.',
+    meaning: 'The namespace is at its cap.',
   },
   // Who asks.
   unauthorized: {
@@ -71,7 +71,7 @@ export const ERROR_CODES = {
   // The life of a job.
   lease_lost: {
     status: 409,
-    meaning: 'The attempt no longer holds the job: its lease ran out, or the call was cancelled.',
+    meaning: 'The lease ran out, or the call was cancelled.',
   },
   call_not_ended: {
     status: 409,
@@ -79,57 +79,57 @@ export const ERROR_CODES = {
   },
   function_failed: {
     status: 424,
-    meaning: 'The function threw; the error is in the answer.',
+    meaning: 'The function threw.',
   },
   function_not_found: {
     status: 424,
-    meaning: 'The runner that took the job does not have the function.',
+    meaning: 'The runner lacks the function.',
   },
   invalid_arguments: {
     status: 424,
-    meaning: 'The arguments do not pass the input schema; the message names the path.',
+    meaning: 'The arguments do not fit; the message says why.',
   },
   result_not_serializable: {
     status: 424,
-    meaning: 'The function returned what cannot be sent; the message names the path.',
+    meaning: 'The result cannot be sent; the message names its path.',
   },
-  call_cancelled: { status: 424, meaning: 'The call was cancelled before it ended.' },
-  call_timed_out: { status: 424, meaning: 'Every attempt ran longer than timeoutMs.' },
+  call_cancelled: { status: 424, meaning: 'The call was cancelled.' },
+  call_timed_out: { status: 424, meaning: 'Each attempt ran longer than timeoutMs.' },
   call_stalled: {
     status: 424,
-    meaning: 'Its runners went silent until no attempt was left.',
+    meaning: 'Its runners went silent.',
   },
-  call_expired: { status: 424, meaning: 'The deadline of the call passed before it ended.' },
+  call_expired: { status: 424, meaning: 'The deadline of the call passed.' },
   encrypted: {
     status: 422,
-    meaning: 'The value is encrypted: read it with the SDK and its keys.',
+    meaning: 'The value is encrypted: only its keys can read it.',
   },
   // The plane.
   too_many_requests: { status: 429, meaning: 'Back off for the time in Retry-After.' },
   overloaded: {
     status: 503,
-    meaning: 'Too much load; back off for the time in Retry-After.',
+    meaning: 'Back off for the time in Retry-After.',
   },
   database_unavailable: {
     status: 503,
-    meaning: 'The database does not answer; send the same again.',
+    meaning: 'The database does not answer.',
   },
   schema_outdated: {
     status: 503,
-    meaning: 'The database has another schema; run "npm run migrate".',
+    meaning: 'The database is outdated; run "npm run migrate".',
   },
   query_stopped: {
     status: 422,
-    meaning: 'The live query was stopped: it holds too many rows, or a value left its range; the message says which.',
+    meaning: 'The live query was stopped; the message says why.',
   },
   internal: { status: 500, meaning: 'A fault of the plane; see its log.' },
   not_supported: { status: 422, meaning: 'Known, but not built yet.' },
   // The SDK, before or without the plane.
-  no_key: { status: 401, meaning: 'No key was given: set CALLPLANE_KEY or pass { key }.' },
-  no_call: { status: 400, meaning: 'currentCall() was asked outside a running function.' },
+  no_key: { status: 401, meaning: 'No key: set CALLPLANE_KEY or pass { key }.' },
+  no_call: { status: 400, meaning: 'currentCall() works in a running function alone.' },
   invalid_option: {
     status: 400,
-    meaning: 'An option cannot have this value; the message names it.',
+    meaning: 'An option is wrong; the message names it.',
   },
   not_serializable: {
     status: 400,
@@ -139,7 +139,7 @@ export const ERROR_CODES = {
     status: 503,
     meaning: 'The plane did not answer in time; check CALLPLANE_URL.',
   },
-  closed: { status: 400, meaning: 'The client, the service or the plane was closed or stopped.' },
+  closed: { status: 400, meaning: 'The service was stopped, or the plane closed.' },
 } as const satisfies Record<string, CodeEntry>
 
 export type ErrorCode = keyof typeof ERROR_CODES

@@ -41,11 +41,11 @@ const arithmetic =
   <C extends string>(left: Term<C>, right: Term<C>): Computed<C, number | null> =>
     new Computed({ op, left: term(left), right: term(right) })
 
-export const plus = arithmetic('+')
-export const minus = arithmetic('-')
-export const times = arithmetic('*')
-export const dividedBy = arithmetic('/')
-export const modulo = arithmetic('%')
+export const plus = /* @__PURE__ */ arithmetic('+')
+export const minus = /* @__PURE__ */ arithmetic('-')
+export const times = /* @__PURE__ */ arithmetic('*')
+export const dividedBy = /* @__PURE__ */ arithmetic('/')
+export const modulo = /* @__PURE__ */ arithmetic('%')
 
 export function negate<C extends string>(of: Term<C>): Computed<C, number | null> {
   return new Computed({ op: 'negate', of: term(of) })

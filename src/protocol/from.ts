@@ -1,6 +1,7 @@
 // The typed builder of plans: `from('jobs').where({ state: 'failed' }).groupBy('service', 'function').count()`.
 import { toAggregate, type AggregateOf, type Aggregation } from './aggregation.ts'
 import { compare, shortForm, Test, type Short } from './condition.ts'
+import { declareColumns } from './declared-columns.ts'
 import { toExpression, type Computed, type Operand } from './expression.ts'
 import type { Aggregate, Comparison, Direction, JoinKind, Plan } from './plan.ts'
 import type { BuiltInRows, Named, RowOfColumns } from './row-types.ts'
@@ -22,7 +23,7 @@ type JoinOptions<L, R, P extends string> = {
 type Compared<On> = On extends readonly (readonly [string, infer C])[] ? C : On
 
 /** The row of a query: `RowOf<typeof failing>`. */
-export type RowOf<Q> = Q extends Query<infer R> ? Flat<R> : never
+export type RowOf<Q> = Q extends { readonly row: infer R } ? Flat<R> : never
 
 /**
  * A plan and the type of its rows. It never changes: each method gives another one, and `plan` is the data that is sent.
@@ -186,6 +187,8 @@ export class Groups<R extends object, C extends Key<R>> {
 /** The rows of a relation: one of the plane's, or one of your own, whose columns you name. */
 export function from<N extends keyof BuiltInRows>(relation: N): Query<BuiltInRows[N]>
 export function from<const C extends Record<string, ColumnType>>(relation: string, columns: C): Query<RowOfColumns<C>>
-export function from(relation: string): Query<object> {
-  return new Query({ op: 'from', relation })
+export function from(relation: string, columns?: Record<string, ColumnType>): Query<object> {
+  const plan: Plan = { op: 'from', relation }
+  if (columns !== undefined) declareColumns(plan, columns)
+  return new Query(plan)
 }

@@ -15,13 +15,13 @@ export function checkName(kind: 'service' | 'function' | 'namespace', name: unkn
   if (typeof name !== 'string' || !NAME_PATTERN.test(name)) {
     throw new CallplaneError(
       'invalid_name',
-      `${JSON.stringify(String(name).slice(0, 80))} cannot name a ${kind}: use a letter or _, then up to 63 letters, digits, "_", "." or "-"`,
+      `${JSON.stringify(String(name).slice(0, 80))} cannot name a ${kind}: use ${NAME_PATTERN.source}`,
     )
   }
   if (kind === 'function' && (RESERVED_FUNCTION_NAMES as readonly string[]).includes(name)) {
     throw new CallplaneError(
       'invalid_name',
-      `a function cannot be called "${name}": JavaScript asks every object for it; rename the function`,
+      `a function cannot be called "${name}": JavaScript asks every object for it`,
     )
   }
 }

@@ -7,20 +7,10 @@ import { encodeBody } from '../protocol/wire.ts'
 import type { Definition } from './definition.ts'
 import type { Schemas } from './standard-schema.ts'
 
-const NOT_BUILT = [
-  'idempotencyKey',
-  'cache',
-  'concurrencyKey',
-  'rateLimitKey',
-  'debounceKey',
-  'concurrency',
-  'rateLimit',
-  'debounce',
-  'unserved',
-  'batch',
-  'cancelWithParent',
-  'encryptionKeys',
-]
+const NOT_BUILT =
+  'idempotencyKey cache concurrencyKey rateLimitKey debounceKey concurrency rateLimit debounce unserved batch cancelWithParent encryptionKeys'.split(
+    ' ',
+  )
 
 /** Throws `invalid_option` unless the value is one that the option can have. */
 type Check = (value: unknown, name: string) => void
@@ -29,6 +19,7 @@ export type Checks = Readonly<Record<string, Check>>
 const DAY_MS = 86_400_000
 const duration = number(1, 365 * DAY_MS)
 const slots = number(0, 100_000)
+export const signal: Check = test('an AbortSignal', isSignal)
 
 // The ranges are those of protocol/policy.ts, whose shapes come with the whole of the plane's parsing; a test compares.
 const policy: Checks = {
@@ -49,7 +40,7 @@ const policy: Checks = {
   priority: number(-1_000, 1_000),
 }
 
-const callChecks: Checks = { ...policy, delayMs: duration, signal: test('an AbortSignal', isSignal) }
+const callChecks: Checks = { ...policy, delayMs: duration, signal }
 const defineChecks: Checks = {
   ...policy,
   leaseMs: number(1_000, 3_600_000),

@@ -5,12 +5,14 @@ import type { Call } from './call.ts'
 import { Caller } from './caller.ts'
 import { remoteClient } from './client.ts'
 import type { Functions } from './functions.ts'
+import { liveOf } from './live.ts'
+import type { Live } from './live-types.ts'
 import { checked, notBuilt, test } from './options.ts'
 import { Runner } from './runner.ts'
 import { readEnv } from './runtime.ts'
 import { Service, type ServiceOptions } from './service.ts'
 import { transports } from './transport-of.ts'
-import { Transport, type Fetch } from './transport.ts'
+import { Transport, type Fetch, type WebSocketClass } from './transport.ts'
 import type { AnyService, Client, UntypedService } from './types.ts'
 
 const DEFAULT_URL = 'http://127.0.0.1:8787'
@@ -25,6 +27,8 @@ export interface CallplaneOptions {
   readonly key?: string | undefined
   /** Used for every request. Default: the global one. */
   readonly fetch?: Fetch | undefined
+  /** Used for live queries. Default: the global one. */
+  readonly WebSocket?: WebSocketClass | undefined
 }
 
 /**
@@ -39,20 +43,22 @@ export interface CallplaneOptions {
  * await mail.greet('Ada') // 'hello Ada'
  */
 export class Callplane {
+  /** Live queries: results that the plane keeps up to date. Loaded with the first use. */
+  readonly live: Live
   readonly #caller: Caller
   readonly #runner: Runner
   #closing: Promise<void> | undefined
 
   /** Throws `invalid_option` for an option or a value that there is not, `not_supported` for one that is not built yet. */
   constructor(options: CallplaneOptions = {}) {
-    checked('new Callplane', options, { url: text, key: text, fetch: fetcher })
+    checked('new Callplane', options, { url: text, key: text, fetch: fetcher, WebSocket: fetcher })
     // Without this, who has set it would believe that the values are encrypted.
     if (readEnv('CALLPLANE_ENCRYPTION_KEYS') !== undefined) throw notBuilt('new Callplane', 'CALLPLANE_ENCRYPTION_KEYS')
-    const { key, fetch } = options
-    const transport = new Transport({ url: checkUrl(options.url ?? readEnv('CALLPLANE_URL')), key, fetch })
+    const transport = new Transport({ ...options, url: checkUrl(options.url ?? readEnv('CALLPLANE_URL')) })
     transports.set(this, transport)
     this.#caller = new Caller(transport)
     this.#runner = new Runner(transport)
+    this.live = liveOf(transport)
   }
 
   /**
@@ -78,7 +84,7 @@ export class Callplane {
   }
 
   /**
-   * Stops the services as their `stop` does, then rejects what still waits with `closed`. Nothing keeps the process alive
+   * Stops the services as their `stop` does, then rejects what still waits with `closed` and ends all watches. Nothing keeps the process alive
    * after that. Never rejects.
    */
   close(): Promise<void> {

@@ -39,20 +39,39 @@ export function isPassing({ code }: CallplaneError): boolean {
   return isRetryable(code)
 }
 
+/** The part of `WebSocket` that the SDK uses; the global one fits. */
+export interface WebSocketLike {
+  addEventListener(type: 'message', listener: (event: { readonly data: unknown }) => void): void
+  addEventListener(type: 'open' | 'close' | 'error', listener: () => void): void
+  send(frame: string): void
+  close(): void
+}
+export type WebSocketClass = new (url: string) => WebSocketLike
+
 const MSGPACK = 'application/msgpack'
+
+interface TransportOptions {
+  url: string
+  key?: string | undefined
+  fetch?: Fetch | undefined
+  WebSocket?: WebSocketClass | undefined
+}
 
 export class Transport {
   readonly url: string
   readonly budget: RetryBudget = new RetryBudget()
   readonly #fetch: Fetch
   readonly #givenKey: string | undefined
+  /** Default: the global one. */
+  readonly WebSocket: WebSocketClass | undefined
   /** What ends each request and each pause under way. */
-  readonly #ends = new Set<(closed: CallplaneError) => void>()
-  #closed: CallplaneError | null = null
+  readonly ends: Set<(closed: CallplaneError) => void> = new Set()
+  closed: CallplaneError | null = null
 
-  constructor({ url, key, fetch }: { url: string; key: string | undefined; fetch: Fetch | undefined }) {
+  constructor({ url, key, fetch, WebSocket }: TransportOptions) {
     this.url = url
     this.#givenKey = key
+    this.WebSocket = WebSocket
     // Looked up at each request: whoever replaces the global one later means this one too.
     this.#fetch = fetch ?? ((input, init) => globalThis.fetch(input, init))
   }
@@ -70,20 +89,20 @@ export class Transport {
 
   /** Ends everything that is under way, and all that comes later, with `closed`. */
   close(closed: CallplaneError): void {
-    this.#closed = closed
-    for (const end of this.#ends) end(closed)
+    this.closed = closed
+    for (const end of this.ends) end(closed)
   }
 
   /** Waits, between two tries of a request; throws `closed` when that comes first. */
   async pause(ms: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const timer = setTimeout(resolve, ms)
-    this.#ends.add(reject)
+    this.ends.add(reject)
     try {
       await promise
     } finally {
       clearTimeout(timer)
-      this.#ends.delete(reject)
+      this.ends.delete(reject)
     }
   }
 
@@ -120,7 +139,7 @@ export class Transport {
     { waitMs = 0, controller = new AbortController() }: Patience,
     read: (response: Response) => Promise<T>,
   ): Promise<T> {
-    if (this.#closed !== null) throw this.#closed
+    if (this.closed !== null) throw this.closed
     const { signal } = controller
     const headers: Record<string, string> = { authorization: `Bearer ${this.key()}`, accept: MSGPACK }
     if (body !== null) headers['content-type'] = MSGPACK
@@ -129,7 +148,7 @@ export class Transport {
       controller.abort(new Unanswered(`no answer within ${timeoutMs / 1_000} s`))
     }, timeoutMs)
     const end = (closed: CallplaneError) => controller.abort(closed)
-    this.#ends.add(end)
+    this.ends.add(end)
     // Raced, because a fetch that a user passes may not know signals, or its body may not.
     const aborted = Promise.withResolvers<never>()
     const onAbort = () => aborted.reject(signal.reason)
@@ -140,11 +159,11 @@ export class Transport {
       const init: RequestInit = { method, headers, body, signal, redirect: 'manual' }
       return await Promise.race([this.#ask(this.url + path, init, read), aborted.promise])
     } catch (error) {
-      throw this.#closed ?? (error instanceof CallplaneError ? error : asUnanswered(error))
+      throw this.closed ?? (error instanceof CallplaneError ? error : asUnanswered(error))
     } finally {
       clearTimeout(timer)
       signal.removeEventListener('abort', onAbort)
-      this.#ends.delete(end)
+      this.ends.delete(end)
     }
   }
 
