@@ -15,7 +15,7 @@ import { untilAnswered } from './retry.ts'
 import { Unanswered, type Transport } from './transport.ts'
 
 /** After a reset that no snapshot follows the query is asked for again: if it has ended, the answer says so. */
-const SNAPSHOT_MS = 5_000
+const SNAPSHOT_MS = 2_000
 
 const callback = test('a function', (value) => typeof value === 'function')
 const WATCH_OPTIONS = { signal, onReset: callback, onChange: callback, onError: callback }

@@ -80,8 +80,9 @@ export interface LiveRelation<C extends Record<string, ColumnType>> {
  * `not_supported`.
  *
  * @example
- * const failing = await plane.live.register('failing', from('jobs').where({ state: 'failed' }).groupBy('service', 'function').count())
- * for await (const { rows } of plane.live.watch(failing)) console.table(rows)
+ * const failures = from('jobs').where({ state: 'failed' }).groupBy('service', 'function').count()
+ * const failing = await plane.live.register('failing', failures)
+ * for await (const { tick, rows, diffs } of plane.live.watch(failing)) console.log(tick, rows, diffs)
  */
 export interface Live {
   /** Gives a plan a name. The same again is fine; another plan under the name is a `conflict`. */

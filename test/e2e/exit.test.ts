@@ -16,6 +16,7 @@ test('a program ends by itself, in good order', { timeout: 60_000 }, async () =>
     ['calls and forgets to close', 'pending\n'],
     ['closes what waits', 'closed\n'],
     ['finds nobody', 'plane_unreachable\nclosed\n'],
+    ['watches nobody', 'TimeoutError\n'],
   ]
   for (const [name, printed] of programs) {
     const program = run(join(ROOT, 'test/support/short-lived.ts'), [name], env)

@@ -218,7 +218,10 @@ export class FakePeer {
         this.#define(this.relations, request.body.name, request.body)
         break
       case 'Transact':
+        this.#transact(request.body.changes)
+        break
       case 'CloseInput':
+        if (!this.relations.delete(request.body.name)) throw new CallplaneError('not_found')
         break
       case 'Status':
         return [
@@ -226,6 +229,16 @@ export class FakePeer {
         ]
     }
     return [{ Ok: id }]
+  }
+
+  /** Only plans that are a relation and no more have rows of their own accord. */
+  #transact(changes: { relation: string; row: unknown; diff?: number }[]): void {
+    for (const { relation } of changes) if (!this.relations.has(relation)) throw new CallplaneError('not_found')
+    for (const [name, plan] of this.plans) {
+      const here = changes.filter(({ relation }) => JSON.stringify(plan) === JSON.stringify({ op: 'from', relation }))
+      // The wire has parsed them, and rows are what a test sends.
+      if (here.length > 0) this.change(name, ...here.map(({ row, diff = 1 }) => [row as WireRow, diff] as const))
+    }
   }
 
   #define<T>(known: Map<string, T>, name: string, what: T): void {

@@ -33,6 +33,15 @@ const PROGRAMS: Record<string, (plane: Callplane) => Promise<void>> = {
     await plane.close()
     console.log(await started)
   },
+
+  /** Watches where nobody answers, until it has enough. */
+  async 'watches nobody'() {
+    const plane = new Callplane({ url: 'http://127.0.0.1:9', key: 'cp_none' })
+    const stop = plane.live.watch('queues', { onChange: () => {}, onError: console.log })
+    const loop = plane.live.watch('queues', { signal: AbortSignal.timeout(400) })
+    console.log(await loop.next().catch((error: unknown) => (error as Error).name))
+    stop()
+  },
 }
 
 await PROGRAMS[process.argv[2] ?? '']?.(new Callplane())
