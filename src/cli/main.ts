@@ -7,8 +7,9 @@ import { keys } from './keys.ts'
 import { migrate } from './migrate.ts'
 import { fail, UsageError, type Command } from './command.ts'
 import { serve } from './serve.ts'
+import { watch } from './watch.ts'
 
-const COMMANDS: Record<string, Command> = { dev, serve, migrate, keys, calls }
+const COMMANDS: Record<string, Command> = { dev, serve, migrate, keys, calls, watch }
 
 function help(): string {
   const lines = Object.entries(COMMANDS).map(([name, command]) => `  ${name.padEnd(9)} ${command.summary}`)
