@@ -7,8 +7,14 @@ import { readForEver, type LogReader, type ReaderEvents } from '../live/reader.t
 import { showAddress } from '../live/tcp.node.ts'
 import { threadedLog } from '../live/threaded-log.node.ts'
 import { openTransports, type TransportOptions } from '../live/transports.node.ts'
+import { BUILT_IN_QUERIES } from '../protocol/built-in-queries.ts'
+import { parsePlan } from '../protocol/parse-plan.ts'
+import { RELATIONS } from '../protocol/relations.ts'
 import type { App } from './app.ts'
 import { authorizeWhole } from './auth.ts'
+
+/** In the form that plans of clients get too, so that equal ones are one query. */
+const BUILT_IN = new Map(Array.from(BUILT_IN_QUERIES, ([name, plan]) => [name, parsePlan(plan, RELATIONS).plan]))
 
 /** For reading tables and appending commands, beside those of the calls. */
 const CONNECTIONS = 4
@@ -34,6 +40,7 @@ export function livePeer({ plane, principalOf }: App, log: LogSource): Peer {
     },
     arm: (namespace) => plane.bell.arm(namespace),
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    builtIn: BUILT_IN,
     log: plane.log,
   })
 }
