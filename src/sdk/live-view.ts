@@ -48,7 +48,7 @@ export class View {
     this.#apply(changes, tick)
   }
 
-  /** What was told already, and what follows a reset before its snapshot, changes nothing. */
+  /** What was told already changes nothing. What comes before a snapshot that is due is part of it. */
   change(changes: readonly WireChange[], tick: number): void {
     if (!this.#isNew(tick)) return
     const counted: Counted = new Map()
@@ -75,7 +75,7 @@ export class View {
   }
 
   #isNew(tick: number): boolean {
-    return !this.isVoid && (this.tick ?? -1) < tick
+    return (this.tick ?? -1) < tick
   }
 
   #apply(changes: Counted, tick: number): void {

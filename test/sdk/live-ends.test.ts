@@ -265,6 +265,7 @@ test('a frame that is no JSON ends the connection, and the loop does not see it'
   peer.open[0]?.fire('message', new ArrayBuffer(1))
   peer.change('failing', [b1, 1])
   await pass(1_000)
+  expect(peer.sockets).toHaveLength(2)
   expect((await loop.next()).value).toMatchObject({ rows: [a1, b1] })
 })
 

@@ -2,6 +2,7 @@
 import { beforeAll, expect, expectTypeOf, test } from 'vitest'
 import { planText } from '../../src/protocol/plan.ts'
 import {
+  avg,
   count,
   from,
   max,
@@ -86,7 +87,7 @@ const PLANS: [string, { plan: Parameters<typeof planText>[0] }, wide: string[]][
     'grouped',
     machines()
       .groupBy('bytes')
-      .aggregate({ n: count(), sum: sum('bytes'), top: max('bytes'), cores: sum('cores') }),
+      .aggregate({ n: count(), sum: sum('bytes'), top: max('bytes'), cores: sum('cores'), mean: avg('bytes') }),
     ['bytes', 'sum', 'top'],
   ],
   [
@@ -97,12 +98,17 @@ const PLANS: [string, { plan: Parameters<typeof planText>[0] }, wide: string[]][
     ['m_bytes'],
   ],
   ['joined on', from('sizes', { bytes: 'int64', label: 'text' }).join(machines(), { on: 'bytes' }), ['bytes']],
+  [
+    'joined on one whose name is a text here',
+    from('sizes', { size: 'int64', bytes: 'text' }).join(machines(), { on: [['size', 'bytes']] }),
+    ['size'],
+  ],
   ['without a match', machines().antiJoin(machines(), { on: 'bytes' }), ['bytes']],
   ['of several', machines().union(machines()).unionAll(machines()), ['bytes']],
   ['recursive', machines().recurse((found) => found.where('cores', '>', 1)), ['bytes']],
   ['of jobs', from('jobs').groupBy('service').count(), []],
 ]
-const COLUMNS = ['name', 'cores', 'bytes', 'size', 'double', 'more', 'n', 'sum', 'top', 'm_bytes']
+const COLUMNS = ['name', 'cores', 'bytes', 'size', 'double', 'more', 'n', 'sum', 'top', 'mean', 'm_bytes']
 const DIGITS = Object.fromEntries(COLUMNS.map((name) => [name, '9007199254740993']))
 
 test.each(PLANS)('an int64 is a bigint, and a text of digits stays one: %s', async (_, query, wide) => {

@@ -97,6 +97,17 @@ test('a reset gives the new rows, with what is other than before', async () => {
   expect(reasons).toEqual(['you are slow'])
 })
 
+test('what was told already changes nothing, nor what comes between a reset and its snapshot', async () => {
+  const { peer, loop } = await watching()
+  const next = loop.next()
+  peer.tell('failing', { QueryDiff: ['failing', [[b1, 1]], peer.tick] })
+  peer.tell('failing', { QueryDiff: ['failing', [[b1, 1]], peer.tick - 1] })
+  peer.tell('failing', { Reset: ['failing', 'for a test'] }, { QueryDiff: ['failing', [[b1, 1]], ++peer.tick] })
+  peer.query('failing').rows.set('a2', { row: a2, count: 1 })
+  peer.tell('failing', peer.snapshot('failing'))
+  expect((await next).value).toEqual({ tick: peer.tick, rows: [a1, a2], diffs: [[a2, 1]] })
+})
+
 test('a query that ends under a loop says so when it is asked for again', async () => {
   fakeTime()
   const { peer, loop } = await watching()
@@ -141,9 +152,10 @@ test('whatever frames the connections break after, the rows are those of the pee
       const { plane } = setupPlane({ WebSocket: peer.WebSocket })
       peer.cuts.push(...cuts)
       const seen: LiveChange<WireRow>[] = []
-      const registered = plane.live.register('failing', FAILING)
-      for (let patience = 0; patience < 60 && peer.plans.size === 0; patience++) await pass(1_000)
-      await registered
+      let isRegistered = false
+      void plane.live.register('failing', FAILING).then(() => (isRegistered = true))
+      for (let patience = 0; patience < 120 && !isRegistered; patience++) await pass(1_000)
+      expect(isRegistered).toBe(true)
       const loop = plane.live.watch('failing')
       const pull = () => loop.next().then(({ value }) => value !== undefined && seen.push(value))
       let pulled = pull()
