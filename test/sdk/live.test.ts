@@ -152,10 +152,10 @@ test('whatever frames the connections break after, the rows are those of the pee
       const { plane } = setupPlane({ WebSocket: peer.WebSocket })
       peer.cuts.push(...cuts)
       const seen: LiveChange<WireRow>[] = []
-      let isRegistered = false
-      void plane.live.register('failing', FAILING).then(() => (isRegistered = true))
-      for (let patience = 0; patience < 120 && !isRegistered; patience++) await pass(1_000)
-      expect(isRegistered).toBe(true)
+      const registered: string[] = []
+      void plane.live.register('failing', FAILING).then(() => registered.push('failing'))
+      for (let patience = 0; patience < 120 && registered.length === 0; patience++) await pass(1_000)
+      expect(registered).toEqual(['failing'])
       const loop = plane.live.watch('failing')
       const pull = () => loop.next().then(({ value }) => value !== undefined && seen.push(value))
       let pulled = pull()
