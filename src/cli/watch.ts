@@ -60,9 +60,7 @@ export async function follow(
   { show, ended }: { show: Show; ended: Promise<unknown> },
 ): Promise<void> {
   const plan = BUILT_IN_QUERIES.get(name)
-  const query = plan === undefined ? name : await live.register(name, { plan, row: {} })
-  // The same twice, for two overloads.
-  const changes = typeof query === 'string' ? live.watch(query) : live.watch(query)
+  const changes = plan === undefined ? live.watch(name) : live.watch({ name, plan, row: {} })
   void ended.then(() => changes.return())
   for await (const change of changes) await show(name, change, plan?.op === 'top')
 }

@@ -76,15 +76,13 @@ export class LiveClient {
   }
 
   async status(): Promise<PeerStatus> {
-    const status = await this.#ask({ Status: {} })
-    if (status === undefined) throw new CallplaneError('internal', 'the peer answered a status without one')
-    return status
+    return (await this.#ask({ Status: {} })) as PeerStatus // as the wire answers this request alone
   }
 
   /** Throws what is wrong with the options; whatever comes later is told to the loop or the callbacks. */
   watch(query: LiveQuery<object> | string, options: Callbacks = {}): Watch {
     const { name, plan } = typeof query === 'string' ? { name: query } : query
-    if (typeof name !== 'string') throw wrongValue('what is watched', 'a registered query or a name', query)
+    if (typeof name !== 'string') throw wrongValue('what is watched', 'a query or its name', query)
     checked('watch', options, WATCH_OPTIONS)
     if (options.onChange && !options.onError) throw wrongValue('onError', 'a function', options.onError)
     if (this.#transport.closed !== null) throw this.#transport.closed
@@ -145,6 +143,13 @@ export class LiveClient {
       const [name, reason] = result.Reset
       const view = this.#views.get(name)
       if (view !== undefined) this.#reset(view, reason)
+    } else {
+      const { failed, reason } = result
+      for (const view of this.#views.values()) {
+        if (view.interest !== failed) continue
+        if (reason instanceof Unanswered) this.#reset(view, reason.message)
+        else view.fail(reason)
+      }
     }
   }
 
@@ -175,7 +180,8 @@ export class LiveClient {
         if (plan !== undefined) await connection.ask({ Register: { name, plan } })
         if (this.#views.get(name) !== view) return
         const from = view.isVoid ? {} : { from: view.tick }
-        await connection.ask({ Interest: { name, ...from } })
+        view.interest = connection.newId()
+        await connection.ask({ Interest: { name, ...from } }, view.interest)
         return
       } catch (error) {
         if (!(error instanceof Unanswered)) return view.fail(error)

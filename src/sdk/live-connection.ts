@@ -8,8 +8,10 @@ import { unref } from './runtime.ts'
 
 /** What a request asks for, under its tag. */
 export type Body = Readonly<Record<string, object>>
-/** What comes unasked. */
-export type Told = Exclude<LiveResult, { Ok: unknown } | { Error: unknown } | { Status: unknown }>
+/** What comes unasked; an error, where a request that was answered has failed since: an interest whose query has stopped. */
+export type Told =
+  | Exclude<LiveResult, { Ok: unknown } | { Error: unknown } | { Status: unknown }>
+  | { failed: number; reason: CallplaneError | Unanswered }
 
 /** A peer that was silent for so long is asked for a sign of life, and has as long to give it. */
 const SILENCE_MS = 30_000
@@ -51,9 +53,8 @@ export class LiveConnection {
   }
 
   /** The answer, which is undefined but for a status. Throws what the plane refuses it with, or {@link Unanswered}. */
-  ask(body: Body): Promise<PeerStatus | undefined> {
+  ask(body: Body, id: number = this.newId()): Promise<PeerStatus | undefined> {
     const { promise, resolve, reject } = Promise.withResolvers<PeerStatus | undefined>()
-    const id = ++this.#lastId
     const frame = JSON.stringify({ id, ...body }, (_, value: unknown) =>
       typeof value === 'bigint' ? String(value) : value,
     )
@@ -65,6 +66,11 @@ export class LiveConnection {
       this.#gather(asked)
     }
     return promise
+  }
+
+  /** For a request that is to be known again by it. */
+  newId(): number {
+    return ++this.#lastId
   }
 
   close(): void {
@@ -106,20 +112,25 @@ export class LiveConnection {
       const error = fromWireError({ code, message })
       const reason = isPassing(error) ? new Unanswered(`${code}: ${message}`, error) : error
       // Without an id it is about a whole frame: of those that are not answered, any may be to blame.
-      for (const one of id === null ? this.#asked.keys() : [id]) this.#answered(one)?.reject(reason)
+      for (const one of id === null ? this.#asked.keys() : [Number(id)]) {
+        const asked = this.#answered(one)
+        if (asked === undefined) this.#told({ failed: one, reason })
+        else asked.reject(reason)
+      }
     } else this.#told(result)
   }
 
   #answered(id: string | number): Asked | undefined {
-    const asked = this.#asked.get(Number(id))
-    this.#asked.delete(Number(id))
+    const number = Number(id)
+    const asked = this.#asked.get(number)
+    this.#asked.delete(number)
     return asked
   }
 
   #listen(): void {
     this.#silence = setTimeout(() => {
       this.#silences++
-      if (this.#silences > 2) return this.#break(`nothing was heard for ${(2 * SILENCE_MS) / 1_000} s`)
+      if (this.#silences > 2) return this.#break('the peer fell silent')
       if (this.#silences === 2) this.ask({ Status: {} }).catch(() => {})
       this.#listen()
     }, SILENCE_MS)

@@ -97,7 +97,7 @@ export class LiveLink {
         cut: (reason) => this.#lost(connection, reason),
       })
       this.#connection = connection
-      const overdue = setTimeout(() => this.#lost(connection, new Unanswered('no peer answered in time')), OPEN_MS)
+      const overdue = setTimeout(() => this.#lost(connection, new Unanswered('the peer fell silent')), OPEN_MS)
       this.#opening.promise.catch(() => {}).finally(() => clearTimeout(overdue))
     } catch (error) {
       this.#refuse(error)
@@ -137,7 +137,9 @@ export class LiveLink {
   }
 
   #refuse(thrown: unknown): void {
-    const error = thrown instanceof CallplaneError ? thrown : new CallplaneError('internal', String(thrown))
+    const isOurs = thrown instanceof CallplaneError
+    // Where a page may not open one, the constructor says so.
+    const error = isOurs ? thrown : new CallplaneError('plane_unreachable', String(thrown), { cause: thrown })
     this.close(error)
     this.#events.refused(error)
   }
@@ -153,11 +155,7 @@ function openSocket({ url, WebSocket = globalThis.WebSocket }: Transport): WebSo
   if (typeof WebSocket !== 'function') {
     throw new CallplaneError('not_supported', 'this runtime has no WebSocket: pass one to new Callplane')
   }
-  try {
-    return new WebSocket(`${url.replace(/^http/, 'ws')}/v1/live`)
-  } catch (cause) {
-    throw new CallplaneError('plane_unreachable', `${url} cannot be connected to: ${String(cause)}`, { cause })
-  }
+  return new WebSocket(`${url.replace(/^http/, 'ws')}/v1/live`)
 }
 
 function newOpening(): PromiseWithResolvers<LiveConnection> {

@@ -18,6 +18,8 @@ export class View {
   readonly viewers: Set<Viewer> = new Set()
   /** Of what is known; undefined before the first snapshot. */
   tick: number | undefined
+  /** The id of the request that asked for it, on the connection that is open. */
+  interest = 0
   /** What was told before no longer holds, and a snapshot is due. */
   isVoid = true
   #rows: Counted = new Map()

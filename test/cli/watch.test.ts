@@ -88,6 +88,7 @@ test('each drawing begins where the one before did', () => {
 
 test('a table is drawn anew for each change, and where the terminal changes its size', async () => {
   const { peer, live } = setupLive()
+  peer.query('runners')
   const written: string[] = []
   const out = Object.assign(new EventEmitter(), {
     columns: 80,
@@ -102,7 +103,8 @@ test('a table is drawn anew for each change, and where the terminal changes its 
   Object.assign(out, { columns: 9 }).emit('resize')
   ended.resolve()
   await shown
-  expect(peer.plans.get('runners')).toEqual(BUILT_IN_QUERIES.get('runners'))
+  // Each peer knows the built-in ones.
+  expect(peer.asked('Register')).toEqual([])
   expect(written.map((text) => /\[J(.*)\n/.exec(text)?.[1])).toEqual([
     'runners   tick 10   0 rows',
     'runners   tick 11   1 row',
@@ -132,6 +134,22 @@ test('elsewhere each change is a JSON object on a line, and those that come whil
   expect(await lines()).toEqual([{ query: 'mine', tick: 212, diffs: [[b1, 1]] }])
   ended.resolve()
   await shown
+})
+
+test('a built-in query has the order of its plan', async () => {
+  const { peer, live } = setupLive()
+  const ended = Promise.withResolvers<void>()
+  peer.change('slowest', [{ id: 'a', started_at: 2 }, 1], [{ id: 'b', started_at: 1 }, 1])
+  const ids: unknown[] = []
+  const show = (_: string, { rows }: { rows: readonly object[] }, isOrdered: boolean) => {
+    ids.push(
+      rows.map((row) => Object.values(row)[0]),
+      isOrdered,
+    )
+    ended.resolve()
+  }
+  await follow(live, 'slowest', { show, ended: ended.promise })
+  expect(ids).toEqual([['b', 'a'], true])
 })
 
 test('a query that nobody registered is an error', async () => {

@@ -19,7 +19,8 @@ type Listeners = Map<string, ((event: { data: unknown }) => void)[]>
 /** One connection, from the client's side. */
 export class FakeSocket {
   readonly url: string
-  readonly interests: Set<string> = new Set()
+  /** Name → id of the request. */
+  readonly interests: Map<string, RequestId> = new Map()
   /** Frames of both directions until it breaks. */
   framesLeft = Infinity
   isOpen = true
@@ -158,6 +159,15 @@ export class FakePeer {
     this.tell(name, { Reset: [name, 'the query was unregistered'] })
   }
 
+  /** Tells no more of a query, to those who were told. */
+  stop(name: string, code: ErrorCode): void {
+    for (const socket of this.open) {
+      const id = socket.interests.get(name)
+      if (id !== undefined) socket.tell({ Error: [id, code, `the peer says ${code}`] })
+      socket.interests.delete(name)
+    }
+  }
+
   query(name: string): FakeQuery {
     const query = this.queries.get(name) ?? { rows: new Map(), log: [], since: this.tick }
     this.queries.set(name, query)
@@ -210,7 +220,7 @@ export class FakePeer {
         this.drop(request.body.name)
         break
       case 'Interest':
-        return [{ Ok: id }, ...this.#follow(socket, request.body)]
+        return [{ Ok: id }, ...this.#follow(socket, id, request.body)]
       case 'Uninterest':
         socket.interests.delete(request.body.name)
         break
@@ -247,10 +257,10 @@ export class FakePeer {
     known.set(name, what)
   }
 
-  #follow(socket: FakeSocket, { name, from }: { name: string; from?: number }): LiveResult[] {
+  #follow(socket: FakeSocket, id: RequestId, { name, from }: { name: string; from?: number }): LiveResult[] {
     const query = this.queries.get(name)
     if (query === undefined) throw new CallplaneError('not_found', `no query "${name}"`)
-    socket.interests.add(name)
+    socket.interests.set(name, id)
     if (from === undefined) return [this.snapshot(name)]
     if (from < query.since) return [{ Reset: [name, 'what came since is no longer known'] }, this.snapshot(name)]
     return query.log

@@ -1,6 +1,6 @@
 // How watches end, and what goes wrong: each end tells the peer, nothing is dropped in silence, and nothing ends the process.
 import { beforeAll, expect, test, vi } from 'vitest'
-import { CallplaneError, from, type LiveChange } from '../../src/sdk/index.ts'
+import { CallplaneError, from, type CallplaneOptions, type LiveChange } from '../../src/sdk/index.ts'
 import { a1, b1, FAILING, setupLive as setup, watching } from './fake-peer.ts'
 import { fakeTime, KEY, pass, settle } from './fake-plane.ts'
 
@@ -192,6 +192,13 @@ test('without a key or a WebSocket the first use says so', async () => {
   vi.stubGlobal('WebSocket', undefined)
   await expect(setup({ WebSocket: undefined }).live.status()).rejects.toMatchObject({ code: 'not_supported' })
   vi.unstubAllGlobals()
+  const Forbidden = class {
+    constructor() {
+      throw new DOMException('not from here', 'SecurityError')
+    }
+  } as unknown as NonNullable<CallplaneOptions['WebSocket']> // all that a page sees of it
+  const refused = { code: 'plane_unreachable', message: 'SecurityError: not from here' }
+  await expect(setup({ WebSocket: Forbidden }).live.status()).rejects.toMatchObject(refused)
 })
 
 test('a refusal is the error of the one who asked', async () => {
@@ -203,6 +210,22 @@ test('a refusal is the error of the one who asked', async () => {
   await expect(live.watch('none').next()).rejects.toMatchObject({ code: 'not_found', message: 'no query "none"' })
   peer.refusals.set('Interest', ['query_stopped'])
   await expect(live.watch('failing').next()).rejects.toBeInstanceOf(CallplaneError)
+})
+
+test('a query that stops under a loop ends it with the reason, and one that is only interrupted goes on', async () => {
+  fakeTime()
+  const { peer, live, failing, loop } = await watching()
+  const next = loop.next()
+  peer.stop('failing', 'overloaded')
+  peer.change('failing', [b1, 1])
+  await pass(3_000)
+  expect((await next).value).toMatchObject({ rows: [a1, b1], diffs: [[b1, 1]] })
+  const stopped = expect(loop.next()).rejects.toMatchObject({ code: 'query_stopped' })
+  const other = live.watch(failing)
+  await other.next()
+  peer.stop('failing', 'query_stopped')
+  await stopped
+  await expect(other.next()).rejects.toMatchObject({ code: 'query_stopped' })
 })
 
 test('a refusal that passes is waited out', async () => {

@@ -153,7 +153,7 @@ test('whatever frames the connections break after, the rows are those of the pee
       peer.cuts.push(...cuts)
       const seen: LiveChange<WireRow>[] = []
       const registered: string[] = []
-      void plane.live.register('failing', FAILING).then(() => registered.push('failing'))
+      void plane.live.register('failing', FAILING).then(({ name }) => registered.push(name))
       for (let patience = 0; patience < 120 && registered.length === 0; patience++) await pass(1_000)
       expect(registered).toEqual(['failing'])
       const loop = plane.live.watch('failing')
