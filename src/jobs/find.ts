@@ -135,6 +135,7 @@ type JobRow = EndColumns & {
   progress: Uint8Array | null
   is_due: boolean
   is_served: boolean
+  steps: StepRow[] | null
 }
 
 type AttemptRow = {
@@ -168,13 +169,26 @@ export async function findJob(sql: Sql, { namespace, services }: Reach, id: stri
       (extract(epoch from run_at) * 1000)::int8 as run_at_ms,
       (extract(epoch from started_at) * 1000)::int8 as started_at_ms,
       (extract(epoch from finished_at) * 1000)::int8 as finished_at_ms,
+      (
+        select jsonb_agg(jsonb_build_object('at_ms', s.at_ms, 'from_state', s.from_state, 'to_state', s.to_state,
+          'fence', s.fence, 'attempt', s.attempt) order by s.fence, s.place)
+        from (
+          select (extract(epoch from e.at) * 1000)::int8 as at_ms, e.from_state, e.to_state, e.fence, e.attempt,
+            case when e.to_state in ('succeeded', 'failed', 'cancelled') then 3
+              when e.from_state = 'running' then 2 when e.from_state = 'pending' then 1 else 0 end as place
+          from callplane.events e
+          where e.namespace = $1 and e.subject_id = $2::uuid and e.to_state is not null
+          order by e.fence desc nulls last, place desc
+          limit $4::int8
+        ) s
+      ) as steps,
       exists (
         select 1 from callplane.functions f
         where f.namespace = $1 and f.service = j.service and f.name = j.function
       ) as is_served
     from callplane.jobs j
     where namespace = $1 and id = $2::uuid and ($3::text[] is null or service = any($3::text[]))`,
-    [namespace, id, services],
+    [namespace, id, services, MAX_STEPS],
   )
   if (job === undefined) return null
   const ended = await sql<AttemptRow>(
@@ -187,16 +201,6 @@ export async function findJob(sql: Sql, { namespace, services }: Reach, id: stri
     where namespace = $1 and job_id = $2::uuid
     order by fence`,
     [namespace, id, MAX_ATTEMPT_ERROR_BYTES],
-  )
-  const steps = await sql<StepRow>(
-    /* sql */ `
-    select (extract(epoch from at) * 1000)::int8 as at_ms, from_state, to_state, fence, attempt
-    from callplane.events
-    where namespace = $1 and subject_id = $2::uuid and to_state is not null
-    order by fence desc nulls last, case when to_state in ('succeeded', 'failed', 'cancelled') then 3
-      when from_state = 'running' then 2 when from_state = 'pending' then 1 else 0 end desc
-    limit $3::int8`,
-    [namespace, id, MAX_STEPS],
   )
   return {
     id: job.id,
@@ -218,7 +222,7 @@ export async function findJob(sql: Sql, { namespace, services }: Reach, id: stri
     isDue: job.is_due,
     isServed: job.is_served,
     attempts: [...ended.map(endedAttempt), ...runningAttempt(job)],
-    steps: steps.toReversed().map(({ at_ms: atMs, from_state: from, to_state: to, fence, attempt }) => {
+    steps: (job.steps ?? []).map(({ at_ms: atMs, from_state: from, to_state: to, fence, attempt }) => {
       return { atMs, from, to, fence, attempt }
     }),
   }

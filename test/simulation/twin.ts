@@ -20,7 +20,7 @@ const VIRTUAL_CLOCK = [
 ]
 
 /** Their rows come in an order that is promised. */
-const IN_ORDER = /order by (c\.)?priority desc|order by fence$|order by fence desc nulls last/
+const IN_ORDER = /order by (c\.)?priority desc|order by fence$/
 
 export class Twin {
   readonly #postgres: Sql

@@ -1,5 +1,5 @@
 // The model of what callers do: enqueue, cancel, look for outcomes, read one job.
-import type { Row } from '../../../src/db/sql.ts'
+import type { Row, SqlValue } from '../../../src/db/sql.ts'
 import type { StoredRetry } from '../../../src/jobs/retry.ts'
 import { int8, integer, json, list, listOrNull, text, type Run, type Statement } from './statement.ts'
 import { NO_LEASE, type JobRow } from './tables.ts'
@@ -251,22 +251,20 @@ export const findOne: Statement = {
       started_at_ms: ms(job.started_at),
       finished_at_ms: ms(job.finished_at),
       is_served: tables.functions.has(`${namespace}/${job.service}/${job.function}`),
+      steps: stepsOf(run, job),
     }))
     return () => rows
   },
 }
 
-export const findSteps: Statement = {
-  name: 'find steps',
-  marks: ['from_state, to_state, fence, attempt', 'order by fence desc nulls last'],
-  begin(run) {
-    const { tables, epochMs } = run
-    const steps = tables.steps(text(run, 1), text(run, 2))
-    const rows = steps.map(({ atMs, before, after: { state, fence, attempt } }): Row => {
-      return { at_ms: int8(epochMs + atMs), from_state: before?.state ?? null, to_state: state, fence, attempt }
-    })
-    return () => rows.toReversed().slice(0, integer(run, 3))
-  },
+/** As jsonb_agg gives them, with the keys in the order of jsonb. */
+function stepsOf(run: Run, { namespace, id }: JobRow): SqlValue {
+  const steps = run.tables.steps(namespace, id).slice(-integer(run, 4))
+  return json(
+    steps.map(({ atMs, before, after: { state, fence, attempt } }) => {
+      return { at_ms: int8(run.epochMs + atMs), fence, attempt, to_state: state, from_state: before?.state ?? null }
+    }),
+  )
 }
 
 export const findAttempts: Statement = {
