@@ -40,10 +40,10 @@
 --   is to redrive the new job.
 --
 -- What time does
---   The sweep ends what is overdue: leases and timeouts that ran out, deadlines that passed, and jobs that ended so long
---   ago that they are forgotten, and the events of jobs that are gone. An alarm at the next of these times, a timer (a cron trigger on Cloudflare) and the polls
---   of the runners all start it; any one of them suffices. Each duty is one bounded statement that passes over locked rows
---   and asks again under the lock, so that any number of sweeps may run at once.
+--   The sweep ends what is overdue: leases and timeouts that ran out, deadlines that passed, jobs that ended so long ago that
+--   they are forgotten, and the events of jobs that are gone. An alarm at the next of these times, a timer (a cron trigger
+--   on Cloudflare) and the polls of the runners all start it; any one of them suffices. Each duty is one bounded statement
+--   that passes over locked rows and asks again under the lock, so that any number of sweeps may run at once.
 --
 -- Rules that every statement keeps
 --   One statement per transition, guarded by the state and, while running, by the token: there is no interactive
