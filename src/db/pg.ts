@@ -122,6 +122,8 @@ function isStartupRefused(error: unknown): boolean {
 
 async function openClient(address: ClientConfig): Promise<Client> {
   const client = new Client(address)
+  // Until its user listens, and after: an error that nobody hears would end the process. 'end' follows it.
+  client.on('error', ignore)
   try {
     return await client.connect()
   } catch (error) {

@@ -227,3 +227,14 @@ test('a closed pool says so: nothing was sent', async () => {
   await close()
   expect((await failure(sql('select 1'))).code).toBe('08003')
 })
+
+test('a connection outside the pool that the server ends before anybody listens to it ends nothing else', async () => {
+  const { connect: open, sql } = await setup()
+  const client = await open()
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+  const ended = new Promise((resolve) => client.once('end', resolve))
+  await sql('select pg_terminate_backend($1)', [rows[0]?.pid ?? 0])
+  // What nobody heard would fail the run.
+  await ended
+  await expect(client.query('select 1')).rejects.toThrow('not queryable')
+})
