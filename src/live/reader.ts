@@ -43,6 +43,8 @@ export function readForEver(sql: Sql, namespace: string, events: ReaderEvents): 
   const holder = crypto.randomUUID()
   let tick: number | null = null
   let stamper: Stamper | null = null
+  /** Nothing is in the log that was not handed on, but what this reader stamps itself. */
+  let isCaughtUp = false
   let askedAtMs = -Infinity
   let activeAtMs = performance.now()
   let pauseMs = MIN_PAUSE_MS
@@ -63,21 +65,21 @@ export function readForEver(sql: Sql, namespace: string, events: ReaderEvents): 
       stamper = await takeHead(sql, namespace, holder, { leaseMs: LEASE_MS })
     }
     let entries: readonly Entry[] = []
-    let isNext = false
     if (stamper !== null) {
       const stamped = await stampEvents(sql, stamper, { limit: LIMIT, leaseMs: LEASE_MS })
       if (stamped === null) stamper = null
       entries = stamped ?? []
-      isNext = entries[0]?.tick === tick + 1
+      if (stamper === null || (entries.length > 0 && entries[0]?.tick !== tick + 1)) isCaughtUp = false
     }
-    // What others stamped meanwhile, or a stamp whose answer was lost, stands between.
-    if (!isNext && (stamper === null || entries.length > 0)) {
+    // What another stamped before, or a stamp whose answer was lost, is in the log, though there is nothing to stamp.
+    if (stamper === null || !isCaughtUp) {
       const log = await readLog(sql, namespace, { after: tick, limit: LIMIT })
       if (log.baseTick > tick) {
         tick = null
         return 1
       }
       entries = log.entries
+      isCaughtUp = stamper !== null && entries.length === 0
     }
     const last = entries.at(-1)
     if (last === undefined) return 0
@@ -105,6 +107,7 @@ export function readForEver(sql: Sql, namespace: string, events: ReaderEvents): 
       } catch (error) {
         events.failed(error)
         stamper = null
+        isCaughtUp = false
         // The answer may have been lost after the commit: what was stamped is read.
         pauseMs = AFTER_FAILURE_MS
         activeAtMs = performance.now()
@@ -122,7 +125,9 @@ export function readForEver(sql: Sql, namespace: string, events: ReaderEvents): 
     poke() {
       isPoked = true
       activeAtMs = performance.now()
-      if (pauseMs < AFTER_FAILURE_MS) pauseMs = MIN_PAUSE_MS
+      // A database that does not answer is not asked more often, however much there is to be written.
+      if (pauseMs === AFTER_FAILURE_MS) return
+      pauseMs = MIN_PAUSE_MS
       wake?.()
     },
     async close() {
