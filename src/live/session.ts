@@ -1,5 +1,6 @@
 // One client at a peer: its requests apply in its order, one by one, those for the log many at once.
 import { CallplaneError } from '../protocol/errors.ts'
+import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
 import { parseLiveFrame, type LiveRequest, type ParsedRequest, type RequestId } from '../protocol/live.ts'
 import type { Json } from '../db/sql.ts'
 import { frameOf } from './audience.ts'
@@ -58,6 +59,7 @@ export class Session implements Receiver {
   receive(frame: string): void {
     if (this.#isOver) return
     const requests = parseLiveFrame(frame)
+    if (requests.length === 0 && this.#entered === null) return this.end(noKey())
     for (const request of requests) this.#enqueue(request, frame.length / requests.length)
   }
 
@@ -103,7 +105,9 @@ export class Session implements Receiver {
   }
 
   #enqueue(request: ParsedRequest, chars: number): void {
-    if (this.#waiting.length >= MAX_WAITING || this.#waitingChars >= MAX_WAITING_CHARS) {
+    // Before the key is known, a frame at most is kept.
+    const maxChars = this.#entered === null ? MAX_LIVE_FRAME_BYTES : MAX_WAITING_CHARS
+    if (this.#waiting.length >= MAX_WAITING || this.#waitingChars > maxChars) {
       const error = new CallplaneError(
         'too_many_requests',
         `${this.#waiting.length} requests wait already: send it later`,
@@ -149,7 +153,7 @@ export class Session implements Receiver {
 
   async #command(sent: readonly { id: RequestId; command: Command }[]): Promise<void> {
     try {
-      const outcomes = await this.#room().append(
+      const outcomes = await this.#here().room.append(
         this.#client,
         sent.map(({ command }) => command),
       )
@@ -160,14 +164,16 @@ export class Session implements Receiver {
   }
 
   async #handle(request: ParsedRequest): Promise<void> {
+    // Whoever has not said who he is keeps no connection, whatever else he says.
+    if (this.#entered === null && ('error' in request || request.tag !== 'Auth')) {
+      if ('error' in request) this.#answer(request.id, request.error)
+      return this.end(noKey())
+    }
     if ('error' in request) return this.#answer(request.id, request.error)
     const { id } = request
     try {
       if (request.tag === 'Auth') return await this.#authenticate(id, request.body.key)
-      if (this.#entered === null) {
-        return this.end(new CallplaneError('unauthorized', 'the first request is { id, Auth: { key } }'))
-      }
-      const room = this.#room()
+      const { room } = this.#here()
       if (request.tag === 'Interest') return await room.listen(this, { id, ...request.body })
       if (request.tag === 'Uninterest') {
         const { name } = request.body
@@ -175,7 +181,7 @@ export class Session implements Receiver {
         return this.#answer(id, null)
       }
       if (request.tag === 'Status') {
-        const { clients } = this.#entered
+        const { clients } = this.#here()
         return this.send(frameOf({ Status: [id, { peer: this.#options.peer, clients: clients(), ...room.status() }] }))
       }
     } catch (error) {
@@ -215,10 +221,14 @@ export class Session implements Receiver {
     this.send(errorFrame(id, error))
   }
 
-  #room(): Room {
-    if (this.#entered === null) throw new CallplaneError('unauthorized', 'the first request is { id, Auth: { key } }')
-    return this.#entered.room
+  #here(): Entered {
+    if (this.#entered === null) throw noKey()
+    return this.#entered
   }
+}
+
+function noKey(): CallplaneError {
+  return new CallplaneError('unauthorized', 'the first request is { id, Auth: { key } }')
 }
 
 /** What the request asks of all peers; null: it concerns this one alone. */

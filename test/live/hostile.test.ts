@@ -126,6 +126,17 @@ test('what comes before the key is not read, and ends the connection', async () 
   await hears(stage, other)
 })
 
+test.each(['', '[', '[]', '[7]', '[{"id":1}]', '[{"id":1,"Status":{}}]'])(
+  'who begins with %j instead of a key keeps no connection',
+  async (frame) => {
+    const stage = await newStage()
+    const client = await stage.connect({ key: null })
+    client.raw(frame)
+    await expect.poll(() => client.isClosed).toBe(true)
+    expect(client.received.at(-1)).toEqual({ Error: [null, 'unauthorized', expect.any(String)] })
+  },
+)
+
 test('a flood of commands of one client does not keep another from hearing', async () => {
   const stage = await newStage()
   const [flooding, other] = [await stage.connect(), await watching(stage)]

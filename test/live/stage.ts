@@ -16,8 +16,8 @@ export type Transport = 'none' | 'websocket' | 'tcp'
 export interface Stage {
   namespace: string
   peer: Peer
-  /** A client that has authenticated. Without a transport, `unread` is what its network has not taken. */
-  connect(options?: { key?: string; unread?: { bytes: number } }): Promise<WireClient>
+  /** A client that has authenticated, unless the key is null. Without a transport, `unread` is what its network has not taken. */
+  connect(options?: { key?: string | null; unread?: { bytes: number } }): Promise<WireClient>
   logged: object[]
 }
 
@@ -48,7 +48,7 @@ export async function newStage(
     logged,
     async connect({ key = namespace, unread = { bytes: 0 } } = {}) {
       const client = await open(unread)
-      await client.ask('Auth', { key })
+      if (key !== null) await client.ask('Auth', { key })
       return client
     },
   }
