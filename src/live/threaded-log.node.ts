@@ -20,33 +20,39 @@ interface Followed {
 
 const AGAIN_MS = 1_000
 
-/** Reads logs in a thread of its own, over connections of its own. A thread that dies is begun anew. */
+/** Reads logs in a thread of its own, over connections of its own, while there are any. A thread that dies is begun anew. */
 export function threadedLog(connectionString: string): ThreadedLog {
   const followed = new Map<number, Followed>()
   let count = 0
-  let isOver = false
-  let thread = begin()
+  let thread: Worker | null = null
 
-  function begin(): Worker {
+  /** A thread that follows all of them. */
+  function begin(): void {
     const worker = new Worker(new URL('./reader-thread.node.ts', import.meta.url), { workerData: { connectionString } })
+    thread = worker
     worker.unref()
     worker.on('message', receive)
-    worker.on('error', (error) => {
+    worker.on('error', (error: unknown) => {
       for (const { events } of followed.values()) events.failed(error)
     })
     worker.on('exit', () => {
-      if (isOver || worker !== thread) return
-      thread = begin()
-      for (const [n, { namespace, isClosing, closed }] of followed) {
-        if (isClosing) closed.resolve()
-        else tell({ open: namespace, n })
+      if (worker !== thread) return
+      thread = null
+      for (const [n, { isClosing, closed }] of followed) {
+        if (!isClosing) continue
+        followed.delete(n)
+        closed.resolve()
       }
+      const again = setTimeout(() => {
+        if (thread === null && followed.size > 0) begin()
+      }, AGAIN_MS)
+      again.unref()
     })
-    return worker
+    for (const [n, { namespace }] of followed) tell({ open: namespace, n })
   }
 
   function tell(message: ToThread): void {
-    thread.postMessage(message) // oxlint-disable-line unicorn/require-post-message-target-origin -- a worker thread has none
+    thread?.postMessage(message) // oxlint-disable-line unicorn/require-post-message-target-origin -- a worker thread has none
   }
 
   function receive(message: FromThread): void {
@@ -55,10 +61,20 @@ export function threadedLog(connectionString: string): ThreadedLog {
     if (one === undefined) return
     if ('closed' in message) {
       followed.delete(n)
-      return one.closed.resolve()
+      one.closed.resolve()
+      return followed.size === 0 ? void end() : undefined
     }
     if ('failed' in message) return one.events.failed(message.failed)
     one.taking = one.taking.then(() => take(one, message)).then(() => tell({ taken: n }))
+  }
+
+  /** Whoever watches next begins another. */
+  async function end(): Promise<void> {
+    const worker = thread
+    thread = null
+    for (const { closed } of followed.values()) closed.resolve()
+    followed.clear()
+    await worker?.terminate()
   }
 
   /** Never rejects: what the peer could not take in, since the database did not answer, it is told again. */
@@ -85,7 +101,8 @@ export function threadedLog(connectionString: string): ThreadedLog {
         closed: Promise.withResolvers(),
       }
       followed.set(n, one)
-      tell({ open: namespace, n })
+      if (thread === null) begin()
+      else tell({ open: namespace, n })
       return {
         poke() {
           // Many writes of one turn are one poke.
@@ -98,14 +115,12 @@ export function threadedLog(connectionString: string): ThreadedLog {
         },
         async close() {
           one.isClosing = true
-          tell({ close: n })
-          await one.closed.promise
+          if (thread === null) followed.delete(n)
+          else tell({ close: n })
+          if (followed.has(n)) await one.closed.promise
         },
       }
     },
-    async close() {
-      isOver = true
-      await thread.terminate()
-    },
+    close: end,
   }
 }
