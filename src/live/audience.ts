@@ -25,7 +25,9 @@ export interface Reach {
 export interface Result {
   name: string
   columns: Columns
-  /** Its rows now, with how many there are of each. */
+  /** How many rows it has now, each as often as it is there. */
+  readonly count: number
+  /** They, with how many there are of each. */
   rows(): readonly (readonly [Row, number])[]
   readonly tick: number
 }
@@ -50,25 +52,29 @@ export class Listener {
     return this.#sum === null || (this.#granularity === 1 && this.#sum.size > 0)
   }
 
-  /** What changed in a tick; `frame` is that as a frame, made once for all. */
-  tell(result: Result, changes: readonly Change[], frame: () => string): void {
+  /** What changed in a tick; `frame` is that as a frame, made once for all. False: it is held back. */
+  tell(result: Result, changes: readonly Change[], frame: () => string): boolean {
     const isBehind = this.#sum === null || this.#sum.size > 0
     if (!isBehind && this.#granularity === 1 && this.reach.unreadBytes <= MAX_UNREAD_BYTES) {
       this.#toldTick = result.tick
       this.reach.send(frame())
-      return
+      return true
     }
-    if (this.#sum === null) return
+    if (this.#sum === null) return false
     for (const [row, diff] of changes) this.#sum.add(keyOfRow(row), row, diff)
     const { size } = this.#sum
-    if (size > MIN_SUM_ROWS && size > result.rows().length) this.#sum = null
+    if (size > MIN_SUM_ROWS && size > result.count) this.#sum = null
+    return false
   }
 
-  /** Tells what was held back, if it is time: at a multiple of its granularity, or once the client reads again. */
-  catchUp(result: Result, { isIdle = false } = {}): void {
+  /**
+   * Tells what was held back, if it is time: at a multiple of its granularity, or once the client reads again. Says whether
+   * nothing is held back any more.
+   */
+  catchUp(result: Result, { isIdle = false } = {}): boolean {
     const { tick } = result
     const isClosed = isIdle || Math.floor(tick / this.#granularity) > Math.floor(this.#toldTick / this.#granularity)
-    if (!isClosed || this.reach.unreadBytes > MAX_UNREAD_BYTES) return
+    if (!isClosed || this.reach.unreadBytes > MAX_UNREAD_BYTES) return false
     if (this.#sum === null) {
       this.reach.send(frameOf({ Reset: [result.name, 'the client reads too slowly for each change'] }))
       this.snapshot(result)
@@ -79,6 +85,7 @@ export class Listener {
       this.reach.send(diffFrame(result, changes, tick))
       this.#toldTick = tick
     }
+    return true
   }
 
   /** The whole result; what was held back is void. */

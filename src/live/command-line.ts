@@ -55,7 +55,8 @@ export class CommandLine {
     return resolve === undefined ? null : () => resolve(applied)
   }
 
-  close(error: CallplaneError): void {
+  /** None of those that wait will come by the log. */
+  fail(error: CallplaneError): void {
     for (const resolve of this.#waiting.values()) resolve({ error })
     this.#waiting.clear()
   }

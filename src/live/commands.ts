@@ -49,14 +49,14 @@ export async function appendTime(sql: Sql, namespace: string, client: string): P
   )
 }
 
-/** Drops the times of one peer that are older than `keptMs`: every peer has applied a later one. */
-export async function forgetTimes(sql: Sql, namespace: string, client: string, { keptMs }: { keptMs: number }) {
+/** Drops the times that are older than `keptMs`, whichever peer appended them: every peer has applied a later one. */
+export async function forgetTimes(sql: Sql, namespace: string, { keptMs }: { keptMs: number }) {
   await sql(
     /* sql */ `
     delete from callplane.events
-    where namespace = $1 and subject_id = $2::uuid and at <= now() - $3::int8 * interval '1 millisecond'
+    where namespace = $1 and command is not null and at <= now() - $2::int8 * interval '1 millisecond'
       and command -> 'command' ? 'Time'`,
-    [namespace, client, keptMs],
+    [namespace, keptMs],
   )
 }
 

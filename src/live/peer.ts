@@ -36,6 +36,7 @@ export class Peer implements Acceptor {
   readonly #options: PeerOptions
   readonly #rooms = new Map<string, { room: Room; clients: number; timer?: ReturnType<typeof setTimeout> }>()
   readonly #sessions = new Set<Session>()
+  #isOver = false
 
   constructor(options: PeerOptions) {
     this.#options = options
@@ -55,7 +56,8 @@ export class Peer implements Acceptor {
       fault: (error) => this.#options.log({ level: 'warn', event: 'live_request_failed', detail: String(error) }),
       ...(key === undefined ? {} : { key }),
     })
-    this.#sessions.add(session)
+    if (this.#isOver) session.end(closing())
+    else this.#sessions.add(session)
     return session
   }
 
@@ -66,7 +68,8 @@ export class Peer implements Acceptor {
   }
 
   async close(): Promise<void> {
-    for (const session of this.#sessions) session.end(new CallplaneError('closed', 'the peer closes: connect anew'))
+    this.#isOver = true
+    for (const session of this.#sessions) session.end(closing())
     const rooms = [...this.#rooms.values()]
     this.#rooms.clear()
     for (const { timer } of rooms) clearTimeout(timer)
@@ -108,4 +111,8 @@ export class Peer implements Acceptor {
     }, LINGER_MS)
     if (typeof entry.timer === 'object') entry.timer.unref()
   }
+}
+
+function closing(): CallplaneError {
+  return new CallplaneError('closed', 'the peer closes: connect anew')
 }

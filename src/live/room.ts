@@ -88,7 +88,8 @@ export class Room {
     clearInterval(this.#timer)
     const error = new CallplaneError('closed', 'the peer closes')
     this.#begun.reject(error)
-    this.#line.close(error)
+    this.#line.fail(error)
+    this.#time.release()
     this.#ticks.close()
     await this.#reader.close()
   }
@@ -104,11 +105,14 @@ export class Room {
   /** From here on the client hears of the query: its rows now, or what it missed since `from`, and every change. */
   async listen(
     reach: Reach,
-    { id, name, granularity, from }: { id: RequestId; name: string; granularity?: number; from?: number },
+    request: { id: RequestId; name: string; granularity?: number; from?: number },
   ): Promise<void> {
+    const { id, name, granularity, from } = request
     await this.#begun.promise
     const standing = await this.#stand(name)
     if (reach.isOver) return
+    // It was unregistered, or the log began anew, since it stood.
+    if (this.#running.get(name) !== standing) return this.listen(reach, request)
     standing.checkSendable()
     const listener = new Listener(reach, {
       id,
@@ -137,7 +141,9 @@ export class Room {
 
   /** The client reads again. */
   drained(reach: Reach): void {
-    for (const standing of this.#running.values()) standing.audience.get(reach)?.catchUp(standing)
+    for (const standing of this.#running.values()) {
+      if (standing.audience.has(reach)) standing.catchUp()
+    }
   }
 
   #newFlow(): Dataflow {
@@ -157,6 +163,8 @@ export class Room {
     this.#running = new Map()
     this.#standing = new Map()
     this.#begun.resolve()
+    this.#time.release()
+    this.#line.fail(new CallplaneError('database_unavailable', 'whether the command was applied is not known'))
     for (const { name, audience } of before) {
       for (const { reach, id } of audience.values()) {
         reach.send(frameOf({ Reset: [name, 'events were left out while nobody watched'] }))
@@ -203,11 +211,10 @@ export class Room {
     this.#flow.advance(this.#registry.nowMs)
     const { changes: changed, stopped } = this.#flow.flush()
     for (const standing of this.#running.values()) {
-      standing.tick = tick
       const own = changed.get(standing.query)
       if (own !== undefined) standing.change(own)
       if (stopped.includes(standing.query)) this.#stop(standing)
-      for (const listener of standing.audience.values()) listener.catchUp(standing)
+      standing.catchUp()
     }
     for (const tell of done) tell()
     this.#ticks.moved()
@@ -248,15 +255,15 @@ export class Room {
 
   async #start(name: string, plan: Plan): Promise<Standing> {
     const flow = this.#flow
-    if (hasWindow(plan) && flow.find(plan) === null) await this.#moveTime()
-    const { sql } = this.#options
     const poke = (): void => this.#reader.poke()
+    if (hasWindow(plan) && flow.find(plan) === null) await this.#time.move({ appended: poke })
+    const { sql } = this.#options
     const registry = this.#registry
     const query = await beginQuery(plan, { sql, namespace: this.#namespace, registry, flow, ticks: this.#ticks, poke })
     if (this.#isOver) throw new CallplaneError('closed', 'the peer closes')
     // The log began anew meanwhile.
     if (flow !== this.#flow) return this.#start(name, plan)
-    const standing = new Standing(name, { plan, flow, query, tick: this.#ticks.now })
+    const standing = new Standing(name, { plan, flow, query, ticks: this.#ticks })
     // Unregistered meanwhile, and perhaps registered with another plan: this one ends before it has begun.
     if (this.#registry.planOf(name) !== plan) {
       flow.remove(query)
@@ -266,23 +273,13 @@ export class Room {
     return standing
   }
 
-  /** Asks for the time, and waits until it has come. */
-  async #moveTime(): Promise<void> {
-    const beforeMs = this.#registry.nowMs
-    await this.#time.move()
-    this.#reader.poke()
-    while (this.#registry.nowMs === beforeMs && !this.#isOver) await this.#ticks.until(this.#ticks.now + 1)
-  }
-
   /** Once a second: time for windows, progress, and an end for what nobody wants any more. */
   #turn(): void {
     const nowMs = performance.now()
     let hasTime = false
     for (const [name, standing] of this.#running) {
-      for (const listener of standing.audience.values()) {
-        listener.catchUp(standing, { isIdle: true })
-        listener.progress(standing)
-      }
+      standing.catchUp({ isIdle: true })
+      for (const listener of standing.audience.values()) listener.progress(standing)
       if (standing.audience.size > 0) {
         hasTime ||= hasWindow(standing.plan) && standing.held > 0
       } else if (nowMs - standing.idleSinceMs >= LINGER_MS) {

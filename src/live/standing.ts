@@ -6,6 +6,7 @@ import type { Row } from '../protocol/relations.ts'
 import { diffFrame, type Listener, type Result } from './audience.ts'
 import type { Change } from './kernel/batch.ts'
 import type { Dataflow, Query } from './kernel/dataflow.ts'
+import type { Ticks } from './ticks.ts'
 
 /** Changed rows that are kept for clients that come back. */
 const MAX_KEPT_ROWS = 10_000
@@ -16,23 +17,29 @@ export class Standing implements Result {
   readonly name: string
   readonly plan: Plan
   readonly audience = new Map<object, Listener>()
+  /** Those of the audience to whom something is owed. */
+  readonly #behind = new Set<Listener>()
   /** When the last of the audience left, in the terms of `performance.now()`. */
   idleSinceMs = performance.now()
-  tick: number
   readonly #flow: Dataflow
+  readonly #ticks: Ticks
   readonly query: Query
   /** Every change since, and not including, `#keptFrom`. */
   readonly #kept: { tick: number; changes: readonly Change[] }[] = []
   #keptRows = 0
   #keptFrom: number
 
-  constructor(name: string, { plan, flow, query, tick }: { plan: Plan; flow: Dataflow; query: Query; tick: number }) {
+  constructor(name: string, { plan, flow, query, ticks }: { plan: Plan; flow: Dataflow; query: Query; ticks: Ticks }) {
     this.name = name
     this.plan = plan
     this.#flow = flow
     this.query = query
-    this.tick = tick
-    this.#keptFrom = tick
+    this.#ticks = ticks
+    this.#keptFrom = ticks.now
+  }
+
+  get tick(): number {
+    return this.#ticks.now
   }
 
   get columns() {
@@ -51,10 +58,14 @@ export class Standing implements Result {
   /** Throws where the result cannot be sent whole. */
   checkSendable(): void {
     if (this.query.stopped !== null) throw this.query.stopped
-    const count = this.rows().reduce((sum, [, times]) => sum + times, 0)
+    const { count } = this
     if (count <= MAX_SNAPSHOT_ROWS) return
     const message = `the result of ${this.name} has ${count} rows, which are too many to be sent: group them, or take the first`
     throw new CallplaneError('query_stopped', message)
+  }
+
+  get count(): number {
+    return this.query.stopped === null ? this.#flow.count(this.query) : 0
   }
 
   rows(): [Row, number][] {
@@ -73,7 +84,17 @@ export class Standing implements Result {
     }
     let frame: string | undefined
     const asFrame = (): string => (frame ??= diffFrame(this, changes, this.tick))
-    for (const listener of this.audience.values()) listener.tell(this, changes, asFrame)
+    for (const listener of this.audience.values()) {
+      if (!listener.tell(this, changes, asFrame)) this.#behind.add(listener)
+    }
+  }
+
+  /** Tells what was held back to those who may hear it now. */
+  catchUp({ isIdle = false } = {}): void {
+    for (const listener of this.#behind) {
+      const hasLeft = this.audience.get(listener.reach) !== listener
+      if (hasLeft || listener.catchUp(this, { isIdle })) this.#behind.delete(listener)
+    }
   }
 
   /** What changed after a tick; null where that is no longer known. */

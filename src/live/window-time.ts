@@ -17,30 +17,41 @@ export function hasWindow(plan: Plan): boolean {
 export class WindowTime {
   readonly #append: () => Promise<void>
   readonly #forget: () => Promise<void>
+  #next = Promise.withResolvers<void>()
   #appendedAtMs = -Infinity
   #forgottenAtMs = -Infinity
 
   constructor(sql: Sql, namespace: string, peer: string) {
     this.#append = () => appendTime(sql, namespace, peer)
-    this.#forget = () => forgetTimes(sql, namespace, peer, { keptMs: KEPT_MS })
+    this.#forget = () => forgetTimes(sql, namespace, { keptMs: KEPT_MS })
   }
 
   /** A time has come by the log, from whichever peer: the next is not wanted before a second has gone by. */
   came(): void {
     this.#appendedAtMs = performance.now()
+    this.release()
   }
 
-  /** Appends the time now. */
-  async move(): Promise<void> {
-    this.came()
+  /** Whoever waits for a time waits no more: one has come, or none will. */
+  release(): void {
+    this.#next.resolve()
+    this.#next = Promise.withResolvers()
+  }
+
+  /** Appends the time now; resolves once one has come by the log. */
+  async move({ appended }: { appended: () => void }): Promise<void> {
+    const { promise } = this.#next
     await this.#append()
+    appended()
+    await promise
   }
 
   /** Once a second while windows hold rows. */
   async turn(): Promise<void> {
     const nowMs = performance.now()
     if (nowMs - this.#appendedAtMs < EVERY_MS / 2) return
-    await this.move()
+    this.#appendedAtMs = nowMs
+    await this.#append()
     if (nowMs - this.#forgottenAtMs < KEPT_MS) return
     this.#forgottenAtMs = nowMs
     await this.#forget()

@@ -38,6 +38,8 @@ interface Running extends Query {
   readers: Reader[]
   /** Its rows, where the last operator does not hold them itself. */
   output: Output
+  /** How many rows it has, each as often as it is there. */
+  count: number
   order: Compare<Row>
 }
 
@@ -126,9 +128,12 @@ export class Dataflow {
       pipeline,
       readers: [],
       output: new Output(),
+      count: 0,
       order,
     }
     fill(query)
+    query.count = 0
+    eachRow(query, (_row, count) => void (query.count += count))
     this.#queries.set(text, query)
     if (query.stopped !== null) return query
     for (const { source } of pipeline.leaves) {
@@ -186,12 +191,15 @@ export class Dataflow {
 
   /** Its rows and how many there are of each: a `top` in its order, else in that of the columns. */
   rows(query: Query): [row: Row, count: number][] {
-    const { pipeline, output, order } = this.#running(query)
+    const running = this.#running(query)
     const rows: [Row, number][] = []
-    const see = (row: Row, count: number): void => void rows.push([row, count])
-    if (pipeline.operator.rows === undefined) output.each(see)
-    else pipeline.operator.rows(see)
-    return rows.toSorted(([a], [b]) => order(a, b))
+    eachRow(running, (row, count) => void rows.push([row, count]))
+    return rows.toSorted(([a], [b]) => running.order(a, b))
+  }
+
+  /** How many rows it has, each as often as it is there. */
+  count(query: Query): number {
+    return this.#running(query).count
   }
 
   /** Rows and values in all operators and in the output. */
@@ -209,6 +217,7 @@ export class Dataflow {
   #step(query: Running): Change[] | null {
     try {
       const changes = outputOf(query)
+      for (const [, diff] of changes) query.count += diff
       if (sizeOf(query) > this.#maxRows) throw new QueryFault(`it holds more than ${this.#maxRows} rows`)
       return changes
     } catch (error) {
@@ -245,6 +254,11 @@ const NONE = concat([])
 
 function sizeOf({ pipeline, output }: Running): number {
   return pipeline.stateful.reduce((sum, operator) => sum + operator.held(), output.size)
+}
+
+function eachRow({ pipeline, output }: Running, see: (row: Row, count: number) => void): void {
+  if (pipeline.operator.rows === undefined) output.each(see)
+  else pipeline.operator.rows(see)
 }
 
 /** Pulls the pipeline, and adds up what comes. */

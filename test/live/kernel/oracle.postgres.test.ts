@@ -148,6 +148,7 @@ async function compare(flow: Dataflow, { plan, query, counts }: Watched, nowMs: 
   }
   const told = JSON.stringify(plan)
   expect(sorted(counts), told).toEqual(sorted(expected))
+  expect(flow.count(query), told).toBe(flow.rows(query).reduce((sum, [, count]) => sum + count, 0))
   expect(sorted(new Map(flow.rows(query).map(([row, count]) => [keyOfRow(row), count]))), told).toEqual(
     sorted(expected),
   )
