@@ -25,8 +25,8 @@ const HEAD_AND_UNSTAMPED = /* sql */ `
   union all
   select -2::int8, to_jsonb(u), 1 from (
     select ${ENTRY_COLUMNS}
-    from callplane.events e, head h
-    where e.namespace = $1 and e.tick is null and e.at >= h.watched_from
+    from callplane.events e
+    where e.namespace = $1 and e.tick is null and e.at >= (select watched_from from head)
   ) u`
 
 /**

@@ -89,15 +89,16 @@ export async function stampEvents(
     with head as (
       select tick, watched_from from callplane.heads where namespace = $1 and epoch = $2::int8 and holder = $3::uuid
     ), fresh as (
-      select e.at from callplane.events e, head h
-      where e.namespace = $1 and e.tick is null and e.at >= h.watched_from
-      order by e.at
+      select at from callplane.events
+      where namespace = $1 and tick is null and at >= (select watched_from from head)
+      order by at
       limit $4::int8 + 1
     ), bounds as (
       select min(at) as first_at, max(at) as last_at, count(*) <= $4::int8 as is_all from fresh
     ), moved as (
       update callplane.heads h
-      set tick = h.tick + 1, expires_at = now() + $5::int8 * interval '1 millisecond'
+      set tick = h.tick + 1, expires_at = now() + $5::int8 * interval '1 millisecond',
+        watched_from = greatest(h.watched_from, least(b.first_at, now() - $6::int8 * interval '1 millisecond'))
       from bounds b
       where h.namespace = $1 and h.epoch = $2::int8 and h.holder = $3::uuid and b.first_at is not null
       returning h.tick
@@ -105,7 +106,8 @@ export async function stampEvents(
       update callplane.events e
       set tick = m.tick
       from bounds b, moved m
-      where e.namespace = $1 and e.tick is null and e.at >= b.first_at and e.at <= b.last_at
+      where e.namespace = $1 and e.tick is null
+        and e.at >= (select first_at from bounds) and e.at <= (select last_at from bounds)
         and (b.is_all or e.at < b.last_at or b.first_at = b.last_at)
       returning e.*
     )
@@ -113,7 +115,7 @@ export async function stampEvents(
     from (select 1) one
     left join stamped e on true
     order by e.at, e.subject_id, e.place nulls first`,
-    [namespace, epoch, holder, limit, leaseMs],
+    [namespace, epoch, holder, limit, leaseMs, MAX_TRANSACTION_MS],
   )
   if (rows[0]?.is_held !== true) return null
   return rows.flatMap((row) => (row.tick === null ? [] : [toEntry(row)]))
