@@ -239,5 +239,5 @@ test('16 writers, open transactions, stampers killed and a zombie: nothing is mi
   expect(await findEventDrift(sql)).toEqual([])
   expect(seen.length).toBeGreaterThan(1_000)
   expect(heldOpen).toBeGreaterThan(20)
-  expect(last.epoch).toBeGreaterThan(4)
+  expect(last.epoch).toBeGreaterThan(2)
 }, 180_000)
