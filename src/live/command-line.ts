@@ -8,7 +8,7 @@ import type { Applied } from './registry.ts'
 export class CommandLine {
   readonly #sql: Sql
   readonly #namespace: string
-  readonly #waiting = new Map<string, (applied: Applied) => void>()
+  readonly #waiting = new Map<string, (error: Applied['error']) => void>()
   #number = 0
 
   constructor(sql: Sql, namespace: string) {
@@ -31,10 +31,9 @@ export class CommandLine {
       }
       const number = ++this.#number
       sent.push({ number, command })
-      const { promise, resolve } = Promise.withResolvers<Applied>()
+      const { promise, resolve } = Promise.withResolvers<Applied['error']>()
       this.#waiting.set(`${client} ${number}`, resolve)
-      const applied = await promise
-      return 'error' in applied ? applied.error : null
+      return promise
     })
     try {
       if (sent.length > 0) await appendCommands(this.#sql, this.#namespace, client, sent)
@@ -48,16 +47,16 @@ export class CommandLine {
   }
 
   /** The command came by the log, and was applied; what tells its client, where that is one of this peer. */
-  applied(client: string, number: number, applied: Applied): (() => void) | null {
+  applied(client: string, number: number, { error }: Applied): (() => void) | null {
     const key = `${client} ${number}`
     const resolve = this.#waiting.get(key)
     this.#waiting.delete(key)
-    return resolve === undefined ? null : () => resolve(applied)
+    return resolve === undefined ? null : () => resolve(error)
   }
 
   /** None of those that wait will come by the log. */
   fail(error: CallplaneError): void {
-    for (const resolve of this.#waiting.values()) resolve({ error })
+    for (const resolve of this.#waiting.values()) resolve(error)
     this.#waiting.clear()
   }
 }

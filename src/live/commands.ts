@@ -8,13 +8,29 @@ export type Command =
   | { Register: { name: string; plan: Json } }
   | { Unregister: { name: string } }
   | { CreateAttribute: Attribute }
-  | { Transact: { changes: { relation: string; row: Json; diff: number }[] } }
+  | { Transact: { changes: { relation: string; row: Json; diff: number }[]; at?: number } }
   | { CloseInput: { name: string } }
   /** A row of a table beside the jobs came or changed; or went. The last one holds. */
   | { Put: { relation: string; row: Json } }
   | { Drop: { relation: string; row: Json } }
   /** Milliseconds since 1970 by the database's clock: all windows move there. */
   | { Time: number }
+  /** A time too, up to which comes what was given for a later one. */
+  | { Due: number }
+
+/** A command, and when it was appended by the database's clock. */
+export interface Appended {
+  command: Command
+  atMs: number
+}
+
+/**
+ * Whether it stays in the log, so that a peer that begins later applies it at the same place. What does not stay must leave
+ * nothing behind that depends on its place.
+ */
+export function isKept(command: Command): boolean {
+  return !('Time' in command || 'Put' in command || 'Drop' in command)
+}
 
 /** A command with the number under which its peer waits for it; none where no client sent it. */
 export interface Sent {
@@ -38,15 +54,20 @@ export async function appendCommands(
   )
 }
 
-/** Appends the time, by the database's clock. */
-export async function appendTime(sql: Sql, namespace: string, client: string): Promise<void> {
-  await sql(
+/** What says the time: for windows alone, or also for what was given for later. */
+export type TimeTag = 'Time' | 'Due'
+
+/** Appends the time by the database's clock, which it answers. */
+export async function appendTime(sql: Sql, namespace: string, client: string, tag: TimeTag): Promise<number> {
+  const [row] = await sql<{ at_ms: number }>(
     /* sql */ `
     insert into callplane.events (namespace, subject_id, command)
     values ($1, $2::uuid, jsonb_build_object('command',
-      jsonb_build_object('Time', floor(extract(epoch from now()) * 1000)::int8)))`,
-    [namespace, client],
+      jsonb_build_object($3::text, floor(extract(epoch from now()) * 1000)::int8)))
+    returning floor(extract(epoch from at) * 1000)::int8 as at_ms`,
+    [namespace, client, tag],
   )
+  return row?.at_ms ?? 0
 }
 
 /** Drops the times that are older than `keptMs`, whichever peer appended them: every peer has applied a later one. */
@@ -61,7 +82,7 @@ export async function forgetTimes(sql: Sql, namespace: string, { keptMs }: { kep
 }
 
 /** The tables beside the jobs as they are, as commands that make them. */
-async function readTables(sql: Sql, namespace: string): Promise<Command[]> {
+async function readTables(sql: Sql, namespace: string): Promise<Appended[]> {
   const rows = await sql<{ relation: string; row: Json }>(
     /* sql */ `
     select 'runners' as relation, jsonb_build_object('id', id, 'host', host, 'sdk', sdk,
@@ -73,19 +94,19 @@ async function readTables(sql: Sql, namespace: string): Promise<Command[]> {
     from callplane.functions where namespace = $1`,
     [namespace],
   )
-  return rows.map((row) => ({ Put: row }))
+  return rows.map((row) => ({ command: { Put: row }, atMs: 0 }))
 }
 
 /** What a peer applies that begins at a tick. Rows of tables may be newer: what comes by the log makes them so again. */
-export async function readCommands(sql: Sql, namespace: string, { until }: { until: number }): Promise<Command[]> {
+export async function readCommands(sql: Sql, namespace: string, { until }: { until: number }): Promise<Appended[]> {
   const rows = await sql<EntryRow>(
     /* sql */ `
     select ${ENTRY_COLUMNS} from callplane.events e
     where e.namespace = $1 and e.command is not null and e.tick <= $2::int8
-      and e.command ? 'number'
+      and (e.command ? 'number' or e.command -> 'command' ? 'Due')
     order by e.tick nulls last, e.at, e.subject_id, e.place nulls first`,
     [namespace, until],
   )
-  const sent = rows.flatMap(({ command }) => [(command as unknown as Sent).command]) // as appended
+  const sent = rows.map(({ command, at_ms: atMs }) => ({ command: (command as unknown as Sent).command, atMs })) // as appended
   return [...(await readTables(sql, namespace)), ...sent]
 }

@@ -15,6 +15,8 @@ export interface SentCommand {
   tick: number
   client: string
   command: Json
+  /** When it was appended, by the database's clock. */
+  atMs: number
 }
 
 export type Entry = Step | SentCommand
@@ -24,6 +26,7 @@ export type Entry = Step | SentCommand
  */
 export const ENTRY_COLUMNS = /* sql fragment */ `e.tick, e.subject_id, e.command, e.from_state, e.to_state, e.service,
   e.function, e.failure, e.runner_id, e.from_attempt, e.attempt, e.priority, e.parent_id,
+  floor(extract(epoch from e.at) * 1000)::int8 as at_ms,
   floor(extract(epoch from e.created_at) * 1000)::int8 as created_at_ms,
   floor(extract(epoch from e.run_at) * 1000)::int8 as run_at_ms,
   floor(extract(epoch from e.started_at) * 1000)::int8 as started_at_ms,
@@ -43,6 +46,7 @@ export type EntryRow = {
   attempt: number
   priority: number
   parent_id: string | null
+  at_ms: number
   created_at_ms: number
   run_at_ms: number
   started_at_ms: number | null
@@ -50,8 +54,8 @@ export type EntryRow = {
 }
 
 export function toEntry(row: EntryRow): Entry {
-  const { tick, subject_id: client, command } = row
-  if (command !== null) return { tick, client, command }
+  const { tick, subject_id: client, command, at_ms: atMs } = row
+  if (command !== null) return { tick, client, command, atMs }
   return { tick, before: jobRow(row, row.from_state, row.from_attempt), after: jobRow(row, row.to_state, row.attempt) }
 }
 

@@ -1,11 +1,13 @@
 // What clients have made for all of a namespace: names of plans, and relations of their own. The same at every peer, since
 // it changes by the log alone.
 import { CallplaneError } from '../protocol/errors.ts'
+import { MAX_AHEAD_MS } from '../protocol/limits.ts'
 import type { Attribute } from '../protocol/live.ts'
 import { parsePlan } from '../protocol/parse-plan.ts'
 import { planText, type Plan } from '../protocol/plan.ts'
 import { parseRow, RELATIONS, type Columns, type Row } from '../protocol/relations.ts'
-import type { Command } from './commands.ts'
+import { isKept, type Command } from './commands.ts'
+import { FutureChanges } from './future-changes.ts'
 import { Bag } from './kernel/batch.ts'
 import type { RelationChange } from './kernel/dataflow.ts'
 import { keyAt, keyOfRow } from './kernel/values.ts'
@@ -33,10 +35,19 @@ const TABLES: readonly (readonly [relation: string, key: readonly string[]])[] =
   ['services', ['service', 'function']],
 ]
 
-/** What a command did: rows that came and went, or why it did nothing at all. */
-export type Applied = { changes: RelationChange[] } | { error: CallplaneError }
+/** A row that a client has sent, for its relation. */
+interface OwnChange {
+  name: string
+  relation: OwnRelation
+  row: Row
+  diff: number
+}
 
-const NOTHING: Applied = { changes: [] }
+/** Rows that came and went as a command was applied, and why it did nothing of its own. */
+export interface Applied {
+  changes: RelationChange[]
+  error: CallplaneError | null
+}
 
 export class Registry {
   /** Built in, and the clients' own. */
@@ -45,7 +56,10 @@ export class Registry {
   readonly #builtIn: ReadonlyMap<string, Plan>
   readonly #plans = new Map<string, Plan>()
   readonly #own = new Map<string, OwnRelation>()
+  readonly #future = new FutureChanges<OwnChange>()
   #rows = 0
+  /** The latest time of the commands that stay in the log: the same for whoever reads them later. */
+  #reachedMs = 0
 
   constructor(builtIn: ReadonlyMap<string, Plan> = new Map()) {
     this.#builtIn = builtIn
@@ -61,6 +75,11 @@ export class Registry {
     return this.#own.has(relation)
   }
 
+  /** When the first of the changes that were given for later times comes; null: there are none. */
+  get nextMs(): number | null {
+    return this.#future.nextMs
+  }
+
   /** All rows of a client's relation, as changes that make it. */
   rowsOf(relation: string): RelationChange[] {
     const changes: RelationChange[] = []
@@ -73,27 +92,39 @@ export class Registry {
     if ('Register' in command) this.#planToRegister(command.Register)
   }
 
-  apply(command: Command): Applied {
+  /** `atMs`: when it was appended. What was given for a time up to then comes first. */
+  apply(command: Command, atMs: number): Applied {
+    const changes = isKept(command) ? this.#reach(atMs) : []
     try {
-      return this.#apply(command)
+      return { changes: [...changes, ...this.#apply(command)], error: null }
     } catch (error) {
-      if (error instanceof CallplaneError) return { error }
-      return { error: new CallplaneError('internal', 'the command could not be applied', { cause: error }) }
+      if (error instanceof CallplaneError) return { changes, error }
+      return { changes, error: new CallplaneError('internal', 'the command could not be applied', { cause: error }) }
     }
   }
 
-  #apply(command: Command): Applied {
+  /** A transaction that cannot be made any more is left out, whole: who sent it was answered long ago. */
+  #reach(atMs: number): RelationChange[] {
+    this.#reachedMs = Math.max(this.#reachedMs, atMs)
+    return this.#future.take(this.#reachedMs).flatMap((sent) => {
+      const isPossible = sent.every(({ relation }) => !relation.isClosed) && this.#lacking(sent) === null
+      return isPossible ? this.#make(sent) : []
+    })
+  }
+
+  #apply(command: Command): RelationChange[] {
     if ('Register' in command) {
       this.#plans.set(command.Register.name, this.#planToRegister(command.Register))
     } else if ('Unregister' in command) {
       if (!this.#plans.delete(command.Unregister.name)) throw unknown('query', command.Unregister.name)
     } else if ('CreateAttribute' in command) this.#create(command.CreateAttribute)
     else if ('CloseInput' in command) this.#open(command.CloseInput.name).isClosed = true
-    else if ('Transact' in command) return { changes: this.#transact(command.Transact.changes) }
+    else if ('Transact' in command) return this.#transact(command.Transact)
     else if ('Time' in command) this.nowMs = Math.max(this.nowMs, command.Time)
-    else if ('Put' in command) return { changes: this.#write(command.Put, 1) }
-    else return { changes: this.#write(command.Drop, -1) }
-    return NOTHING
+    else if ('Due' in command) this.nowMs = Math.max(this.nowMs, command.Due)
+    else if ('Put' in command) return this.#write(command.Put, 1)
+    else return this.#write(command.Drop, -1)
+    return []
   }
 
   #planToRegister({ name, plan: sent }: { name: string; plan: unknown }): Plan {
@@ -156,23 +187,41 @@ export class Registry {
   }
 
   /** All of them or none: every row is checked before the first is taken. */
-  #transact(sent: readonly { relation: string; row: unknown; diff: number }[]): RelationChange[] {
-    const parsed = sent.map(({ relation: name, row, diff }, place) => {
+  #transact({ changes, at = 0 }: Extract<Command, { Transact: unknown }>['Transact']): RelationChange[] {
+    const sent = changes.map(({ relation: name, row, diff }, place): OwnChange => {
       const relation = this.#open(name)
       return { name, relation, row: parseRow(relation.columns, row, `changes[${place}].row`), diff }
     })
-    if (this.#rows + sent.length > MAX_ROWS) {
+    if (this.#rows + this.#future.size + sent.length > MAX_ROWS) {
       throw new CallplaneError('too_many_queries', `the namespace's own relations hold ${MAX_ROWS} rows`)
     }
+    if (at > this.#reachedMs + MAX_AHEAD_MS) {
+      throw new CallplaneError('invalid_request', `at must be within ${MAX_AHEAD_MS / 86_400_000} days from now`)
+    }
+    if (at > this.#reachedMs) {
+      this.#future.add(at, sent)
+      return []
+    }
+    const lacking = this.#lacking(sent)
+    if (lacking === null) return this.#make(sent)
+    throw new CallplaneError('invalid_request', `${lacking} does not hold a row as often as it is to go`)
+  }
+
+  /** The relation of which rows would go that are not there. */
+  #lacking(sent: readonly OwnChange[]): string | null {
     const left = new Map<string, number>()
-    for (const { name, relation, row, diff } of parsed) {
+    for (const { name, relation, row, diff } of sent) {
       if (relation.made.semantics !== undefined && relation.made.semantics !== 'raw') continue
       const key = `${name} ${keyOfRow(row)}`
       const count = (left.get(key) ?? relation.rows.count(keyOfRow(row))) + diff
-      if (count < 0) throw new CallplaneError('invalid_request', `${name} does not hold a row as often as it is to go`)
+      if (count < 0) return name
       left.set(key, count)
     }
-    return parsed.flatMap(({ name, relation, row, diff }) => this.#change(name, relation, row, diff))
+    return null
+  }
+
+  #make(sent: readonly OwnChange[]): RelationChange[] {
+    return sent.flatMap(({ name, relation, row, diff }) => this.#change(name, relation, row, diff))
   }
 
   #change(name: string, relation: OwnRelation, row: Row, diff: number): RelationChange[] {

@@ -155,7 +155,7 @@ export class Room {
   async #begin(head: Head): Promise<void> {
     const commands = await readCommands(this.#options.sql, this.#namespace, { until: head.tick })
     this.#registry = new Registry(this.#options.builtIn)
-    for (const command of commands) this.#registry.apply(command)
+    for (const { command, atMs } of commands) this.#registry.apply(command, atMs)
     this.#flow = this.#newFlow()
     this.#flow.advance(this.#registry.nowMs)
     this.#ticks.begin(head.tick)
@@ -195,12 +195,12 @@ export class Room {
     for (const entry of entries) {
       if ('command' in entry) {
         const { number, command } = entry.command as unknown as Sent // as appended by a peer
-        const applied = this.#registry.apply(command)
-        if ('Time' in command) this.#time.came()
-        if ('changes' in applied) changes.push(...applied.changes)
+        const applied = this.#registry.apply(command, entry.atMs)
+        if ('Time' in command || 'Due' in command) this.#time.came()
+        for (const change of applied.changes) changes.push(change)
         const tell = number === undefined ? null : this.#line.applied(entry.client, number, applied)
         if (tell !== null) done.push(tell)
-        if ('Unregister' in command && 'changes' in applied) this.#retire(command.Unregister.name)
+        if ('Unregister' in command && applied.error === null) this.#retire(command.Unregister.name)
       } else {
         if (entry.before !== null) changes.push({ relation: 'jobs', row: entry.before, diff: -1 })
         if (entry.after !== null) changes.push({ relation: 'jobs', row: entry.after, diff: 1 })
@@ -256,7 +256,8 @@ export class Room {
   async #start(name: string, plan: Plan): Promise<Standing> {
     const flow = this.#flow
     const poke = (): void => this.#reader.poke()
-    if (hasWindow(plan) && flow.find(plan) === null) await this.#time.move({ appended: poke })
+    const wanted = this.#time.wanted({ nextMs: this.#registry.nextMs, hasWindow: hasWindow(plan) })
+    if (wanted !== null && flow.find(plan) === null) await this.#time.move(wanted, { appended: poke })
     const { sql } = this.#options
     const registry = this.#registry
     const query = await beginQuery(plan, { sql, namespace: this.#namespace, registry, flow, ticks: this.#ticks, poke })
@@ -276,11 +277,12 @@ export class Room {
   /** Once a second: time for windows, progress, and an end for what nobody wants any more. */
   #turn(): void {
     const nowMs = performance.now()
-    let hasTime = false
+    let [isWatched, hasTime] = [false, false]
     for (const [name, standing] of this.#running) {
       standing.catchUp({ isIdle: true })
       for (const listener of standing.audience.values()) listener.progress(standing)
       if (standing.audience.size > 0) {
+        isWatched = true
         hasTime ||= hasWindow(standing.plan) && standing.held > 0
       } else if (nowMs - standing.idleSinceMs >= LINGER_MS) {
         this.#running.delete(name)
@@ -288,8 +290,9 @@ export class Room {
         this.#flow.remove(standing.query)
       }
     }
-    if (!hasTime) return
-    this.#time.turn().then(
+    const wanted = isWatched ? this.#time.wanted({ nextMs: this.#registry.nextMs, hasWindow: hasTime }) : null
+    if (wanted === null) return
+    this.#time.turn(wanted).then(
       () => this.#reader.poke(),
       (error: unknown) => this.#options.log({ level: 'warn', event: 'time_unmoved', detail: String(error) }),
     )

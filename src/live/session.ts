@@ -244,7 +244,7 @@ function commandOf({ tag, body }: LiveRequest): Command | null {
       return { CloseInput: body }
     case 'Transact': {
       const changes = body.changes.map(({ relation, row, diff = 1 }) => ({ relation, row: row as Json, diff })) // as above
-      return { Transact: { changes } }
+      return { Transact: { changes, ...(body.at === undefined ? {} : { at: body.at }) } }
     }
     default:
       return null

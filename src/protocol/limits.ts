@@ -57,6 +57,9 @@ export const MAX_TOP_ROWS: number = 1_000
 /** A sliding window: longer than any job is kept. */
 export const MAX_WINDOW_MS: number = 366 * 24 * 3_600_000
 
+/** How far ahead rows of one's own relation can be given: every peer keeps them until then. */
+export const MAX_AHEAD_MS: number = 366 * 24 * 3_600_000
+
 /** A frame of live queries, over either transport, and the requests in it. Room for a transaction of 1,000 rows. */
 export const MAX_LIVE_FRAME_BYTES: number = 1 * MIB
 export const MAX_LIVE_REQUESTS: number = 1_000

@@ -92,7 +92,10 @@ const REQUESTS = {
   Uninterest: object({ name: nameOf }),
   /** Makes a relation of the namespace's own, which plans can read. */
   CreateAttribute: attribute,
-  /** Rows that come (above 0) or go, in one tick or not at all. */
+  /**
+   * Rows that come (above 0) or go, in one tick or not at all. With `at`, milliseconds since 1970, once the log's time gets
+   * there, unless they cannot come any more; a time that has passed is now.
+   */
   Transact: object({
     changes: array(
       object({
@@ -102,6 +105,7 @@ const REQUESTS = {
       }),
       { min: 1, max: MAX_CHANGES },
     ),
+    at: optional(integer({ min: 0, max: Number.MAX_SAFE_INTEGER })),
   }),
   /** Ends a relation: it keeps its rows for the queries that read it, and takes no more. */
   CloseInput: object({ name: nameOf }),

@@ -7,7 +7,7 @@ import { embeddedSql } from '../support/plane.ts'
 import { aCall } from '../support/wire.ts'
 import { newStage } from './stage.ts'
 
-test('two minutes after the last write nothing asks the database, and the next write is heard of', async () => {
+async function setup() {
   const real = await embeddedSql()
   let statements = 0
   const sql: Sql = (text, params) => {
@@ -18,16 +18,49 @@ test('two minutes after the last write nothing asks the database, and the next w
   onTestFinished(() => void vi.useRealTimers())
   const stage = await newStage({ sql })
   const client = await pass(stage.connect())
+  /** How many there were since it was asked before. */
+  const asked = (): number => {
+    const count = statements
+    statements = 0
+    return count
+  }
+  return { real, stage, client, asked }
+}
+
+test('two minutes after the last write nothing asks the database, and the next write is heard of', async () => {
+  const { real, stage, client, asked } = await setup()
   await pass(client.ask('Register', { name: 'states', plan: from('jobs').groupBy('state').count().plan }))
   await pass(client.ask('Interest', { name: 'states' }))
   await passMs(120_000)
-  statements = 0
+  asked()
   await passMs(600_000)
-  expect(statements).toBe(0)
+  expect(asked()).toBe(0)
   await enqueueJobs(real, stage.namespace, [await aCall()], { retentionMs: 86_400_000 })
   stage.peer.poke()
   await pass(client.next((result) => 'QueryDiff' in result))
   expect(client.rows('states')).toEqual([{ state: 'pending', count: 1 }])
+})
+
+test('rows that wait for a later time ask nothing of the database before it has come, or while nobody watches', async () => {
+  const { client, asked } = await setup()
+  const columns = [{ name: 'n', type: 'int' }]
+  await pass(client.ask('CreateAttribute', { name: 'values', columns }))
+  await pass(client.ask('Register', { name: 'all', plan: from('values', { n: 'int' }).plan }))
+  await pass(client.ask('Interest', { name: 'all' }))
+  const changes = [{ relation: 'values', row: { n: 1 } }]
+  await pass(client.ask('Transact', { changes, at: Date.now() + 3_600_000 }))
+  await passMs(120_000)
+  asked()
+  await passMs(600_000)
+  expect(asked()).toBe(0)
+  await passMs(3_600_000)
+  expect(asked()).toBeGreaterThan(0)
+  // Nor when it has come, where nobody watches.
+  await pass(client.ask('Uninterest', { name: 'all' }))
+  await passMs(120_000)
+  asked()
+  await passMs(7_200_000)
+  expect(asked()).toBe(0)
 })
 
 /** Lets time go by, ten seconds at a time; the database takes its own. */

@@ -55,7 +55,8 @@ test('whoever asks for a query as it goes hears that it is gone', async () => {
   // Nothing but microtasks, so that the query can go at each of them.
   const stage = await newStage({ openLog, breathe: () => Promise.resolve() })
   const [first, asking] = [await stage.connect(), await stage.connect()]
-  const gone = { tick: 0, client: crypto.randomUUID(), command: { command: { Unregister: { name: 'states' } } } }
+  const command = { command: { Unregister: { name: 'states' } } }
+  const gone = { tick: 0, client: crypto.randomUUID(), command, atMs: 0 }
   for (let microtasks = 0; microtasks < 20; microtasks++) {
     await first.ask('Register', { name: 'states', plan: byState })
     await first.ask('Interest', { name: 'states' })
@@ -119,9 +120,9 @@ test('who has left a query is owed nothing of it', async () => {
 test('times that a peer appended go, though that peer has gone', async () => {
   const sql = await embeddedSql()
   const [here, there] = ['here', 'there'].map((name) => `times_${process.pid}_${name}`) as [string, string] // of two
-  await appendTime(sql, here, crypto.randomUUID())
-  await appendTime(sql, here, crypto.randomUUID())
-  await appendTime(sql, there, crypto.randomUUID())
+  await appendTime(sql, here, crypto.randomUUID(), 'Time')
+  await appendTime(sql, here, crypto.randomUUID(), 'Time')
+  await appendTime(sql, there, crypto.randomUUID(), 'Time')
   const count = async (namespace: string) =>
     (await sql('select 1 from callplane.events where namespace = $1', [namespace])).length
   await forgetTimes(sql, here, { keptMs: 60_000 })
