@@ -59,16 +59,6 @@ test('all aggregates at once, of the whole and by key, in the order that was ask
   expect(world.rows(byName)).toEqual([])
 })
 
-test('equal values of different rows count each', () => {
-  const world = setup()
-  const query = world.add(people.groupBy().sum('age'))
-  world.insert('people', { e: 1, age: 3 }, { e: 2, age: 1 }, { e: 3, age: 1 }, { e: 4, age: 1 })
-  expect(world.tick(query)).toEqual([
-    [6, 1],
-    [null, -1],
-  ])
-})
-
 test('a rate is the share of rows that fit, a percentile the bound of its bucket', () => {
   const world = setup()
   const query = world.add(

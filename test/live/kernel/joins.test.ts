@@ -8,37 +8,6 @@ const people = from('people', person)
 const setup = () => new World({ own: { people: person, pairs: { a: 'text', b: 'text' } } })
 const pairs = from('pairs', { a: 'text', b: 'text' })
 
-test('a join combines rows with equal values, a self-join gives every ordered pair', () => {
-  const world = setup()
-  const names = people.select('e', 'name')
-  const both = world.add(names.join(people.select('e', 'age'), { on: 'e' }))
-  const self = world.add(people.select('e', 'age').join(people.select({ other: 'e', age: 'age' }), { on: 'age' }))
-  world.insert('people', { e: 1, name: 'a', age: 12 }, { e: 2, name: 'b', age: 12 })
-  const { changes } = world.flow.flush()
-  expect(changes.get(both)).toEqual([
-    [[1, 'a', 12], 1],
-    [[2, 'b', 12], 1],
-  ])
-  expect(changes.get(self)?.map(([row]) => [row[0], row[2]])).toEqual([
-    [1, 1],
-    [1, 2],
-    [2, 1],
-    [2, 2],
-  ])
-})
-
-test('a join through a column with many values yields multiplicities', () => {
-  const world = setup()
-  const query = world.add(pairs.join(pairs.select({ b: 'b', c: 'a' }), { on: 'b' }).select('a', 'c'))
-  world.insert('pairs', { a: 'Ivan', b: 'tea' }, { a: 'Ivan', b: 'rum' }, { a: 'Petr', b: 'rum' })
-  expect(world.tick(query)).toEqual([
-    ['Ivan', 'Ivan', 2],
-    ['Ivan', 'Petr', 1],
-    ['Petr', 'Ivan', 1],
-    ['Petr', 'Petr', 1],
-  ])
-})
-
 test('a left join keeps a row without a match, an anti-join nothing else', () => {
   const world = setup()
   const right = pairs.select({ name: 'a', b: 'b' })

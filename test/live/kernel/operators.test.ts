@@ -9,42 +9,6 @@ const person = { e: 'int', name: 'text', age: 'int' } as const
 const people = from('people', person)
 const setup = () => new World({ own: { people: person } })
 
-test('a filter by a constant gives exactly the matching rows, each once, and nothing more', () => {
-  const world = setup()
-  const query = world.add(people.where({ name: 'Mabel' }))
-  world.insert('people', { e: 100, name: 'Dipper' }, { e: 100, name: 'Alias' }, { e: 200, name: 'Mabel' })
-  expect(world.tick(query)).toEqual([[200, 'Mabel', null, 1]])
-  world.insert('people', { e: 300, name: 'Soos' })
-  expect(world.tick(query)).toEqual([])
-  world.remove('people', { e: 200, name: 'Mabel' })
-  expect(world.tick(query)).toEqual([[200, 'Mabel', null, -1]])
-})
-
-test('a projection keeps multiplicity, and its columns are in the order that was asked for', () => {
-  const world = setup()
-  const query = world.add(people.select('e'))
-  const turned = world.add(people.select('name', 'e'))
-  world.insert('people', { e: 100, name: 'Dipper' }, { e: 100, name: 'Alias' })
-  const { changes } = world.flow.flush()
-  expect(changes.get(query)).toEqual([[[100], 2]])
-  expect(changes.get(turned)?.map(([row]) => row)).toEqual([
-    ['Alias', 100],
-    ['Dipper', 100],
-  ])
-})
-
-test('a query that is added after the data begins with the rows that are there', () => {
-  const world = setup()
-  world.insert('people', { e: 1, name: 'a', age: 3 }, { e: 2, name: 'b', age: 4 })
-  world.flow.flush()
-  expect(world.rows(world.add(people.where('age', '>', 3)))).toEqual([[2, 'b', 4, 1]])
-  const joined = people.select('e', 'name').join(people.select('e', 'age'), { on: 'e' })
-  expect(world.rows(world.add(joined))).toEqual([
-    [1, 'a', 3, 1],
-    [2, 'b', 4, 1],
-  ])
-})
-
 test('an update is the old row gone and the new one come, and back again is the reverse', () => {
   const world = setup()
   const query = world.add(people)
