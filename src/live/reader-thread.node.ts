@@ -20,7 +20,7 @@ export type FromThread =
   | { closed: number }
 
 /** What is told before the first of it has been taken in. Bounds what a busy peer leaves in memory. */
-const MAX_AHEAD = 20
+const MAX_AHEAD = 3
 
 interface Open {
   reader: LogReader

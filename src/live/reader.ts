@@ -45,12 +45,25 @@ export function readForEver(sql: Sql, namespace: string, events: ReaderEvents): 
   let stamper: Stamper | null = null
   /** Nothing is in the log that was not handed on, but what this reader stamps itself. */
   let isCaughtUp = false
+  /** More was there than one stamp takes. */
+  let isFlooded = false
   let askedAtMs = -Infinity
   let activeAtMs = performance.now()
   let pauseMs = MIN_PAUSE_MS
   const over = new AbortController()
   let isPoked = true
   let wake: (() => void) | null = null
+
+  /** What clients ask for does not wait behind a flood of events. */
+  async function stamp(by: Stamper): Promise<Entry[] | null> {
+    const options = { limit: LIMIT, leaseMs: LEASE_MS }
+    const sent = isFlooded ? await stampEvents(sql, by, { ...options, isOfClients: true }) : []
+    isFlooded = false
+    if (sent?.length !== 0) return sent
+    const stamped = await stampEvents(sql, by, options)
+    isFlooded = stamped !== null && stamped.length >= LIMIT
+    return stamped
+  }
 
   /** How many entries there were. */
   async function turn(): Promise<number> {
@@ -66,7 +79,7 @@ export function readForEver(sql: Sql, namespace: string, events: ReaderEvents): 
     }
     let entries: readonly Entry[] = []
     if (stamper !== null) {
-      const stamped = await stampEvents(sql, stamper, { limit: LIMIT, leaseMs: LEASE_MS })
+      const stamped = await stamp(stamper)
       if (stamped === null) stamper = null
       entries = stamped ?? []
       if (stamper === null || (entries.length > 0 && entries[0]?.tick !== tick + 1)) isCaughtUp = false

@@ -75,30 +75,38 @@ export async function takeHead(
   return row === undefined ? null : { namespace, holder, epoch: row.epoch }
 }
 
+const ALL = /* sql fragment */ `true`
+const SENT_BY_CLIENTS = /* sql fragment */ `e.command is not null and e.command ? 'number'`
+
 /**
  * One tick for about `limit` events that have none, the oldest first, and the lease anew; no tick where there are none. What
  * it stamped is the answer, so that its own peer need not read it. Null: another is the stamper now.
+ *
+ * `isOfClients`: commands that clients have sent, and nothing else. Each of those transactions is a client's alone, so that
+ * one may come before what other transactions wrote earlier.
  */
 export async function stampEvents(
   sql: Sql,
   { namespace, holder, epoch }: Stamper,
-  { limit, leaseMs }: { limit: number; leaseMs: number },
+  { limit, leaseMs, isOfClients = false }: { limit: number; leaseMs: number; isOfClients?: boolean },
 ): Promise<Entry[] | null> {
+  const wanted = isOfClients ? SENT_BY_CLIENTS : ALL
   const rows = await sql<(EntryRow | { [K in keyof EntryRow]: null }) & { is_held: boolean }>(
     /* sql */ `
     with head as (
       select tick, watched_from from callplane.heads where namespace = $1 and epoch = $2::int8 and holder = $3::uuid
     ), fresh as (
-      select at from callplane.events
-      where namespace = $1 and tick is null and at >= (select watched_from from head)
-      order by at
+      select e.at from callplane.events e
+      where e.namespace = $1 and e.tick is null and e.at >= (select watched_from from head) and ${wanted}
+      order by e.at
       limit $4::int8 + 1
     ), bounds as (
       select min(at) as first_at, max(at) as last_at, count(*) <= $4::int8 as is_all from fresh
     ), moved as (
       update callplane.heads h
       set tick = h.tick + 1, expires_at = now() + $5::int8 * interval '1 millisecond',
-        watched_from = greatest(h.watched_from, least(b.first_at, now() - $6::int8 * interval '1 millisecond'))
+        watched_from = case when $7::bool then h.watched_from
+          else greatest(h.watched_from, least(b.first_at, now() - $6::int8 * interval '1 millisecond')) end
       from bounds b
       where h.namespace = $1 and h.epoch = $2::int8 and h.holder = $3::uuid and b.first_at is not null
       returning h.tick
@@ -106,7 +114,7 @@ export async function stampEvents(
       update callplane.events e
       set tick = m.tick
       from bounds b, moved m
-      where e.namespace = $1 and e.tick is null
+      where e.namespace = $1 and e.tick is null and ${wanted}
         and e.at >= (select first_at from bounds) and e.at <= (select last_at from bounds)
         and (b.is_all or e.at < b.last_at or b.first_at = b.last_at)
       returning e.*
@@ -115,7 +123,7 @@ export async function stampEvents(
     from (select 1) one
     left join stamped e on true
     order by e.at, e.subject_id, e.place nulls first`,
-    [namespace, epoch, holder, limit, leaseMs, MAX_TRANSACTION_MS],
+    [namespace, epoch, holder, limit, leaseMs, MAX_TRANSACTION_MS, isOfClients],
   )
   if (rows[0]?.is_held !== true) return null
   return rows.flatMap((row) => (row.tick === null ? [] : [toEntry(row)]))

@@ -20,6 +20,7 @@ const stamp = (limit = 5_000) => stampEvents(database.sql, stamper, { limit, ...
 const READERS: [string, () => Promise<unknown>][] = [
   ['a stamp', () => stamp()],
   ['a stamp of some of them', () => stamp(1)],
+  ['a stamp of commands', () => stampEvents(database.sql, stamper, { limit: 5_000, ...LEASE, isOfClients: true })],
   ['a hydration', () => hydrate(database.sql, [], { relations: RELATIONS, namespace: NAMESPACE, nowMs: 0 })],
 ]
 

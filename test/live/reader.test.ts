@@ -2,9 +2,11 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { SqlError, type Row, type Sql, type SqlParam } from '../../src/db/sql.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
+import { appendCommands } from '../../src/live/commands.ts'
 import type { Entry } from '../../src/live/log.ts'
 import { readForEver } from '../../src/live/reader.ts'
 import { beginWatching, stampEvents, takeHead } from '../../src/live/stamp.ts'
+import { newCallId } from '../../src/protocol/call-id.ts'
 import { embeddedSql } from '../support/plane.ts'
 import { aCall } from '../support/wire.ts'
 
@@ -80,4 +82,20 @@ test('a database that is away is asked once a second, however much is written', 
     await new Promise((resolve) => setImmediate(resolve))
   }
   expect(tries).toBeLessThan(4)
+})
+
+test('what a client asks for does not wait behind a flood of events', async () => {
+  const { real, namespace, begin, read } = await reading()
+  await beginWatching(real, namespace)
+  const calls = await Promise.all(Array.from({ length: 1_000 }, () => aCall()))
+  for (let n = 0; n < 12; n++) {
+    const made = calls.map((call) => ({ ...call, id: newCallId() }))
+    await enqueueJobs(real, namespace, made, { retentionMs: 86_400_000 })
+  }
+  const command = { CloseInput: { name: 'asked' } }
+  await appendCommands(real, namespace, crypto.randomUUID(), [{ number: 1, command }])
+  begin()
+  await expect.poll(() => read.length, { timeout: 20_000 }).toBe(12_001)
+  expect(read.findIndex((entry) => 'command' in entry)).toBeLessThan(10_000)
+  expect(read.map(({ tick }) => tick)).toEqual(read.map(({ tick }) => tick).toSorted((a, b) => a - b))
 })
