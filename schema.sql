@@ -294,7 +294,8 @@ create table if not exists callplane.heads (
   tick int8 not null default 0,
   -- Events from before are not stamped: nobody watched then.
   watched_from timestamptz not null,
-  -- Since the last tick before this one, events were left out. Who has come no further begins anew.
+  -- Since the last tick before this one, events were left out, or have been forgotten since: who has come no further begins
+  -- anew. Who has can be told all that it missed.
   base_tick int8 not null default 0,
   epoch int8 not null default 0,
   holder uuid,

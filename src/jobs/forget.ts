@@ -36,12 +36,15 @@ export async function forgetJobs(
   return row?.forgotten ?? 0
 }
 
-/** Deletes the events of jobs and runners that were forgotten longer ago than `keptMs`: until then, who watches may still read them. How many. */
+/**
+ * Deletes the events of jobs and runners that were forgotten longer ago than `keptMs`: until then, who watches may still read
+ * them. Who has not come as far as the last of them by now begins anew. How many.
+ */
 export async function forgetEvents(sql: Sql, { keptMs, limit }: { keptMs: number; limit: number }): Promise<number> {
   const [row] = await sql<{ forgotten: number }>(
     /* sql all namespaces */ `
     with gone as (
-      select e.namespace, e.subject_id from callplane.events e
+      select e.namespace, e.subject_id, e.tick, e.at from callplane.events e
       where e.is_last and e.at <= now() - $1::int8 * interval '1 millisecond'
       order by e.at
       limit $2::int8
@@ -49,6 +52,16 @@ export async function forgetEvents(sql: Sql, { keptMs, limit }: { keptMs: number
     ), deleted as (
       delete from callplane.events e using gone g
       where e.namespace = g.namespace and e.subject_id = g.subject_id
+    ), lost as (
+      select g.namespace, max(g.tick) as tick, bool_or(g.tick is null and g.at >= h.watched_from) as is_unstamped
+      from gone g join callplane.heads h on h.namespace = g.namespace
+      group by g.namespace
+    ), left_out as (
+      update callplane.heads h
+      set tick = case when l.is_unstamped then h.tick + 1 else h.tick end,
+        base_tick = case when l.is_unstamped then h.tick + 1 else greatest(h.base_tick, l.tick) end
+      from lost l
+      where h.namespace = l.namespace and (l.is_unstamped or l.tick > h.base_tick)
     )
     select count(*) as forgotten from gone`,
     [keptMs, limit],

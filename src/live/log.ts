@@ -92,10 +92,10 @@ export async function readLog(
   sql: Sql,
   namespace: string,
   { after, limit }: { after: number; limit: number },
-): Promise<{ baseTick: number; entries: Entry[] }> {
-  const rows = await sql<(EntryRow | { [K in keyof EntryRow]: null }) & { base_tick: number }>(
+): Promise<{ baseTick: number; headTick: number; entries: Entry[] }> {
+  const rows = await sql<(EntryRow | { [K in keyof EntryRow]: null }) & { base_tick: number; head_tick: number }>(
     /* sql */ `
-    select h.base_tick, ${ENTRY_COLUMNS}
+    select h.base_tick, h.tick as head_tick, ${ENTRY_COLUMNS}
     from callplane.heads h
     left join callplane.events e on e.namespace = $1 and e.tick > $2::int8 and e.tick <= coalesce((
       select tick from callplane.events
@@ -108,5 +108,5 @@ export async function readLog(
     [namespace, after, limit],
   )
   const entries = rows.flatMap((row) => (row.tick === null ? [] : [toEntry(row)]))
-  return { baseTick: rows[0]?.base_tick ?? 0, entries }
+  return { baseTick: rows[0]?.base_tick ?? 0, headTick: rows[0]?.head_tick ?? 0, entries }
 }

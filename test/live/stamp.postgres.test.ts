@@ -9,7 +9,7 @@ import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
-import { forgetJobs } from '../../src/jobs/forget.ts'
+import { forgetEvents, forgetJobs } from '../../src/jobs/forget.ts'
 import { readLog, type Entry } from '../../src/live/log.ts'
 import { beginWatching, stampEvents, takeHead } from '../../src/live/stamp.ts'
 import { findEventDrift } from '../support/event-sums.ts'
@@ -110,11 +110,39 @@ test('who comes after a long time unwatched begins near the end; who stood befor
   ])
   expect(await beginWatching(sql, namespace)).toEqual({ tick: 2, baseTick: 2 })
   expect(await stampEvents(sql, held, { limit: 10, ...LEASE })).toEqual([])
-  expect(await readLog(sql, namespace, { after: 1, limit: 10 })).toEqual({ baseTick: 2, entries: [] })
+  expect(await readLog(sql, namespace, { after: 1, limit: 10 })).toEqual({ baseTick: 2, headTick: 2, entries: [] })
   // Of few events nothing is left out.
   await enqueue(namespace, 5)
   expect(await beginWatching(sql, namespace)).toEqual({ tick: 2, baseTick: 2 })
   expect(await stampEvents(sql, held, { limit: 10, ...LEASE })).toHaveLength(5)
+})
+
+test('who had not come as far as what is forgotten learns that it is', async () => {
+  const { sql, namespace } = await setup()
+  const held = await stamper(namespace)
+  const stamp = async (): Promise<number> => lastOf((await stampEvents(sql, held, { limit: 10, ...LEASE })) ?? [])
+  const forget = async (): Promise<void> => {
+    const [id] = await enqueue(namespace, 1)
+    await stamp()
+    await cancelJobs(sql, { namespace, services: null }, [id ?? ''], 'no longer wanted')
+    await forgetJobs(sql, { retentionMs: 0, limit: 10 })
+  }
+  await forget()
+  const forgotten = await stamp()
+  await enqueue(namespace, 1)
+  expect(await stamp()).toBe(forgotten + 1)
+  await forgetEvents(sql, { keptMs: 0, limit: 100 })
+  expect(await readLog(sql, namespace, { after: forgotten, limit: 10 })).toMatchObject({ baseTick: forgotten })
+  // That which nobody has stamped was in nobody's log.
+  await forget()
+  await forgetEvents(sql, { keptMs: 0, limit: 100 })
+  const baseTick = forgotten + 3
+  expect(await readLog(sql, namespace, { after: 0, limit: 10 })).toMatchObject({ baseTick, headTick: baseTick })
+  // From before anybody watched.
+  await forget()
+  await sql(`update callplane.heads set watched_from = now() where namespace = $1`, [namespace])
+  await forgetEvents(sql, { keptMs: 0, limit: 100 })
+  expect(await readLog(sql, namespace, { after: 0, limit: 10 })).toMatchObject({ headTick: baseTick + 1 })
 })
 
 test('a stamper that loses its lease while its statement waits stamps nothing', async () => {
