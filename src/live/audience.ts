@@ -32,6 +32,12 @@ export interface Result {
   readonly tick: number
 }
 
+/** What a tick changed of a result. */
+export interface TickChanges {
+  tick: number
+  changes: readonly Change[]
+}
+
 /** One client's interest in one query. */
 export class Listener {
   readonly reach: Reach
@@ -60,11 +66,15 @@ export class Listener {
       this.reach.send(frame())
       return true
     }
-    if (this.#sum === null) return false
+    this.#hold(result, changes)
+    return false
+  }
+
+  #hold(result: Result, changes: readonly Change[]): void {
+    if (this.#sum === null) return
     for (const [row, diff] of changes) this.#sum.add(keyOfRow(row), row, diff)
     const { size } = this.#sum
     if (size > MIN_SUM_ROWS && size > result.count) this.#sum = null
-    return false
   }
 
   /**
@@ -95,10 +105,21 @@ export class Listener {
     this.reach.send(frameOf({ Snapshot: [result.name, snapshotRows(result), result.tick] }))
   }
 
-  /** Changes from before it listened, tick by tick. */
-  replay(result: Result, past: Iterable<{ tick: number; changes: readonly Change[] }>): void {
-    for (const { tick, changes } of past) this.reach.send(diffFrame(result, changes, tick))
-    this.#toldTick = result.tick
+  /** Changes from before it listened, tick by tick. False: some are held back. */
+  replay(result: Result, from: number, past: Iterable<TickChanges>): boolean {
+    this.#toldTick = from
+    let isTaken = true
+    for (const { tick, changes } of past) {
+      isTaken &&= this.reach.unreadBytes <= MAX_UNREAD_BYTES
+      if (!isTaken) {
+        this.#hold(result, changes)
+        continue
+      }
+      this.reach.send(diffFrame(result, changes, tick))
+      this.#toldTick = tick
+    }
+    if (isTaken) this.#toldTick = result.tick
+    return isTaken
   }
 
   /** That nothing changed, where it has been told nothing for a while. */

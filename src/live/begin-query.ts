@@ -48,7 +48,7 @@ export async function beginQuery(
 }
 
 /** What takes a step back. */
-function undone({ before, after }: Step): RelationChange[] {
+export function undone({ before, after }: Step): RelationChange[] {
   return [
     ...(before === null ? [] : [{ relation: 'jobs', row: before, diff: 1 }]),
     ...(after === null ? [] : [{ relation: 'jobs', row: after, diff: -1 }]),

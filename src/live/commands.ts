@@ -81,6 +81,20 @@ export async function forgetTimes(sql: Sql, namespace: string, { keptMs }: { kep
   )
 }
 
+/**
+ * The latest time up to a tick; null where none is left. Of those that were forgotten, all were earlier than any that is
+ * left, so that this is what a peer has that applied them all.
+ */
+export async function findTime(sql: Sql, namespace: string, { until }: { until: number }): Promise<number | null> {
+  const [row] = await sql<{ time: number | null }>(
+    /* sql */ `
+    select max((command -> 'command' ->> 'Time')::int8) as time from callplane.events
+    where namespace = $1 and command is not null and tick <= $2::int8 and command -> 'command' ? 'Time'`,
+    [namespace, until],
+  )
+  return row?.time ?? null
+}
+
 /** The tables beside the jobs as they are, as commands that make them. */
 async function readTables(sql: Sql, namespace: string): Promise<Appended[]> {
   const rows = await sql<{ relation: string; row: Json }>(

@@ -4,38 +4,28 @@
 //                    └──▶ steps of jobs ────────┴──▶ dataflow ──▶ changes of each query ──▶ its audience
 //
 // A tick is taken in at one go, and between two all is consistent: a snapshot taken there is of that tick.
-import type { Sql } from '../db/sql.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus, RequestId } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import { frameOf, Listener, type Reach } from './audience.ts'
 import { CommandLine } from './command-line.ts'
-import { readCommands, type Command, type Sent } from './commands.ts'
+import type { Command, Sent } from './commands.ts'
 import { beginQuery } from './begin-query.ts'
 import { errorFrame } from './fault.ts'
 import { Dataflow, type RelationChange } from './kernel/dataflow.ts'
 import type { Entry } from './log.ts'
-import type { LogReader, ReaderEvents } from './reader.ts'
+import type { LogReader } from './reader.ts'
+import { registryAt } from './registry-at.ts'
 import { Registry } from './registry.ts'
+import { Resume } from './resume.ts'
+import type { RoomOptions } from './room-options.ts'
 import type { Head } from './stamp.ts'
 import { Standing, statusOf } from './standing.ts'
 import { Ticks } from './ticks.ts'
 import { hasWindow, WindowTime } from './window-time.ts'
 
-export interface RoomOptions {
-  /** For reading tables: statements that may take long. */
-  sql: Sql
-  /** Before a commit. */
-  arm: () => Promise<void>
-  openLog: (events: ReaderEvents) => LogReader
-  builtIn: ReadonlyMap<string, Plan>
-  /** Lets other things have their turn. */
-  breathe: () => Promise<void>
-  /** What a query may hold. Default 1,000,000 rows. */
-  maxRows?: number
-  log: (event: { level: 'warn'; event: string; detail: string }) => void
-}
-
+/** What a query may hold, unless the options say so. */
+const MAX_ROWS = 1_000_000
 /** Entries between two breaths. */
 const ENTRIES_A_TURN = 500
 /** A query that nobody is interested in any more goes on for a while, for who comes back. */
@@ -52,6 +42,7 @@ export class Room {
   readonly #ticks = new Ticks()
   readonly #time: WindowTime
   readonly #begun: PromiseWithResolvers<void> = Promise.withResolvers()
+  readonly #resume: Resume
   #registry: Registry
   #flow: Dataflow
   #standing = new Map<string, Promise<Standing>>()
@@ -63,6 +54,8 @@ export class Room {
     this.#options = options
     this.#registry = new Registry(options.builtIn)
     this.#flow = this.#newFlow()
+    const [poke, ticks] = [() => this.poke(), this.#ticks]
+    this.#resume = new Resume({ ...options, namespace, ticks, maxRows: options.maxRows ?? MAX_ROWS, poke })
     this.#line = new CommandLine(options.sql, namespace)
     this.#time = new WindowTime(options.sql, namespace, crypto.randomUUID())
     this.#begun.promise.catch(() => {})
@@ -110,6 +103,7 @@ export class Room {
     const { id, name, granularity, from } = request
     await this.#begun.promise
     const standing = await this.#stand(name)
+    const missed = from === undefined ? null : await this.#resume.past(standing, from, this.#registry)
     if (reach.isOver) return
     // It was unregistered, or the log began anew, since it stood.
     if (this.#running.get(name) !== standing) return this.listen(reach, request)
@@ -120,9 +114,10 @@ export class Room {
       ...(granularity === undefined ? {} : { granularity }),
     })
     standing.audience.set(reach, listener)
-    const past = from === undefined ? null : standing.since(from)
+    const rest = missed === null ? null : standing.since(missed.until)
     reach.send(frameOf({ Ok: id }))
-    if (past !== null) return listener.replay(standing, past)
+    const isKnown = from !== undefined && missed !== null && rest !== null
+    if (isKnown) return standing.replay(listener, from, [...missed.changes, ...rest])
     if (from !== undefined) reach.send(frameOf({ Reset: [name, `what came after tick ${from} is no longer known`] }))
     listener.snapshot(standing)
   }
@@ -147,15 +142,15 @@ export class Room {
   }
 
   #newFlow(): Dataflow {
-    const { maxRows = 1_000_000 } = this.#options
+    const { maxRows = MAX_ROWS } = this.#options
     return new Dataflow({ relations: this.#registry.relations, maxRows, nowMs: 0 })
   }
 
   /** Begins at a tick: at first, and again where events were left out, when everything that was known is void. */
   async #begin(head: Head): Promise<void> {
-    const commands = await readCommands(this.#options.sql, this.#namespace, { until: head.tick })
-    this.#registry = new Registry(this.#options.builtIn)
-    for (const { command, atMs } of commands) this.#registry.apply(command, atMs)
+    const { sql, builtIn } = this.#options
+    const { registry } = await registryAt(sql, this.#namespace, { tick: head.tick, builtIn })
+    this.#registry = registry
     this.#flow = this.#newFlow()
     this.#flow.advance(this.#registry.nowMs)
     this.#ticks.begin(head.tick)
@@ -213,7 +208,7 @@ export class Room {
     for (const standing of this.#running.values()) {
       const own = changed.get(standing.query)
       if (own !== undefined) standing.change(own)
-      if (stopped.includes(standing.query)) this.#stop(standing)
+      if (stopped.includes(standing.query)) standing.fail()
       standing.catchUp()
     }
     for (const tell of done) tell()
@@ -230,13 +225,6 @@ export class Room {
       reach.send(frameOf({ Reset: [name, 'the query was unregistered'] }))
     }
     this.#flow.remove(standing.query)
-  }
-
-  /** The query has stopped: everybody hears why, once. */
-  #stop(standing: Standing): void {
-    for (const { reach, id } of standing.audience.values()) reach.send(errorFrame(id, standing.stopped))
-    standing.audience.clear()
-    standing.idleSinceMs = performance.now()
   }
 
   /** The query under a name, which begins to run where it does not yet. */

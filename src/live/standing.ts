@@ -3,7 +3,8 @@ import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Row } from '../protocol/relations.ts'
-import { diffFrame, type Listener, type Result } from './audience.ts'
+import { diffFrame, type Listener, type Result, type TickChanges } from './audience.ts'
+import { errorFrame } from './fault.ts'
 import type { Change } from './kernel/batch.ts'
 import type { Dataflow, Query } from './kernel/dataflow.ts'
 import type { Ticks } from './ticks.ts'
@@ -12,6 +13,12 @@ import type { Ticks } from './ticks.ts'
 const MAX_KEPT_ROWS = 10_000
 /** Rows of one snapshot, each as often as it is there. */
 const MAX_SNAPSHOT_ROWS = 100_000
+
+/** Every change of a query after a tick, up to another. */
+export interface Past {
+  changes: readonly TickChanges[]
+  until: number
+}
 
 export class Standing implements Result {
   readonly name: string
@@ -25,7 +32,7 @@ export class Standing implements Result {
   readonly #ticks: Ticks
   readonly query: Query
   /** Every change since, and not including, `#keptFrom`. */
-  readonly #kept: { tick: number; changes: readonly Change[] }[] = []
+  readonly #kept: TickChanges[] = []
   #keptRows = 0
   #keptFrom: number
 
@@ -89,6 +96,13 @@ export class Standing implements Result {
     }
   }
 
+  /** The query has stopped: everybody hears why, once. */
+  fail(): void {
+    for (const { reach, id } of this.audience.values()) reach.send(errorFrame(id, this.stopped))
+    this.audience.clear()
+    this.idleSinceMs = performance.now()
+  }
+
   /** Tells what was held back to those who may hear it now. */
   catchUp({ isIdle = false } = {}): void {
     for (const listener of this.#behind) {
@@ -97,8 +111,23 @@ export class Standing implements Result {
     }
   }
 
+  /** What the log has told of the time before that which is kept, where both meet and there is room for it. */
+  remember(from: number, { changes: past, until }: Past): void {
+    const older = past.filter(({ tick }) => tick <= this.#keptFrom)
+    const rows = older.reduce((sum, { changes }) => sum + changes.length, 0)
+    if (from >= this.#keptFrom || until < this.#keptFrom || this.#keptRows + rows > MAX_KEPT_ROWS) return
+    this.#kept.unshift(...older)
+    this.#keptRows += rows
+    this.#keptFrom = from
+  }
+
+  /** Tells a client what it missed; what it does not take is owed to it. */
+  replay(listener: Listener, from: number, past: Iterable<TickChanges>): void {
+    if (!listener.replay(this, from, past)) this.#behind.add(listener)
+  }
+
   /** What changed after a tick; null where that is no longer known. */
-  since(tick: number): { tick: number; changes: readonly Change[] }[] | null {
+  since(tick: number): TickChanges[] | null {
     if (tick < this.#keptFrom || tick > this.tick) return null
     return this.#kept.filter((one) => one.tick > tick)
   }

@@ -82,7 +82,7 @@ const REQUESTS = {
   Unregister: object({ name: nameOf }),
   /**
    * Asks for the result of a query and its changes. With `granularity`, changes of so many ticks come as one. With `from`, a
-   * tick that the client has, only what came since, if the peer still knows it.
+   * tick that the client has, from whichever peer, only what came since, if the peer or the log still knows it.
    */
   Interest: object({
     name: nameOf,

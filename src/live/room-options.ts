@@ -1,0 +1,18 @@
+// What a peer gives to the room of a namespace.
+import type { Sql } from '../db/sql.ts'
+import type { Plan } from '../protocol/plan.ts'
+import type { LogReader, ReaderEvents } from './reader.ts'
+
+export interface RoomOptions {
+  /** For reading tables: statements that may take long. */
+  sql: Sql
+  /** Before a commit. */
+  arm: () => Promise<void>
+  openLog: (events: ReaderEvents) => LogReader
+  builtIn: ReadonlyMap<string, Plan>
+  /** Lets other things have their turn. */
+  breathe: () => Promise<void>
+  /** What a query may hold. */
+  maxRows?: number
+  log: (event: { level: 'warn'; event: string; detail: string }) => void
+}
