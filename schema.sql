@@ -249,6 +249,7 @@ create table if not exists callplane.events (
   function text,
   priority int8,
   parent_id uuid,
+  redriven_from uuid, -- as a job is made, and as it is forgotten
   created_at timestamptz,
   run_at timestamptz,
   fence int8,

@@ -13,7 +13,7 @@ export const BUILT_IN: Record<string, string> = {
   rates: 'what ended in a minute, in five and in an hour, and the share of it that failed',
   latency: 'how long the calls of the last hour waited and ran',
   slowest: 'what has been running for longest',
-  dead: 'what failed last, also where it was redriven since',
+  dead: 'what failed last and was not redriven since',
   runners: 'the runners that have not left',
 }
 

@@ -18,16 +18,16 @@ export async function forgetJobs(
     ), forgotten as (
       delete from callplane.jobs j using old o
       where j.namespace = o.namespace and j.id = o.id
-      returning j.namespace, j.id, j.state, j.service, j.function, j.priority, j.parent_id, j.created_at, j.run_at,
-        j.fence, j.attempt, j.failure, j.runner_id, j.started_at, j.finished_at
+      returning j.namespace, j.id, j.state, j.service, j.function, j.priority, j.parent_id, j.redriven_from,
+        j.created_at, j.run_at, j.fence, j.attempt, j.failure, j.runner_id, j.started_at, j.finished_at
     ), attempts as (
       delete from callplane.attempts a using forgotten f
       where a.namespace = f.namespace and a.job_id = f.id
     ), told as (
       insert into callplane.events (namespace, subject_id, from_state, service, function, priority, parent_id,
-        created_at, run_at, fence, from_attempt, failure, runner_id, started_at, finished_at, is_last)
+        redriven_from, created_at, run_at, fence, from_attempt, failure, runner_id, started_at, finished_at, is_last)
       select namespace, id, state, service, function, priority, parent_id,
-        created_at, run_at, fence, attempt, failure, runner_id, started_at, finished_at, true
+        redriven_from, created_at, run_at, fence, attempt, failure, runner_id, started_at, finished_at, true
       from forgotten
     )
     select count(*) as forgotten from forgotten`,

@@ -78,11 +78,11 @@ async function redriveOnce(sql: Sql, reach: Reach, ids: readonly string[]): Prom
       cross join lateral (select * from callplane.jobs where namespace = $1 and id = f.id limit 1) j
       order by f.new_id
       on conflict (namespace, id) do nothing
-      returning namespace, id, deadline_at, service, function, priority, parent_id, created_at, run_at, fence
+      returning namespace, id, deadline_at, service, function, priority, parent_id, redriven_from, created_at, run_at, fence
     ), told as (
       insert into callplane.events (namespace, subject_id, to_state, service, function, priority, parent_id,
-        created_at, run_at, fence, attempt)
-      select namespace, id, 'pending', service, function, priority, parent_id, created_at, run_at, fence, 0
+        redriven_from, created_at, run_at, fence, attempt)
+      select namespace, id, 'pending', service, function, priority, parent_id, redriven_from, created_at, run_at, fence, 0
       from made
     )
     select s.id, k.state, k.service, k.new_id, m.id is not null as is_new,

@@ -6,9 +6,9 @@
 import type { Sql } from '../db/sql.ts'
 import type { Plan } from '../protocol/plan.ts'
 import { hydrate } from './hydrate.ts'
-import { sourcesOf, type Dataflow, type Query, type RelationChange } from './kernel/dataflow.ts'
-import type { Step } from './log.ts'
+import { sourcesOf, type Dataflow, type Query } from './kernel/dataflow.ts'
 import type { Registry } from './registry.ts'
+import { undoStep } from './step-changes.ts'
 import type { Ticks } from './ticks.ts'
 
 export interface Beginning {
@@ -37,7 +37,7 @@ export async function beginQuery(
     await ticks.until(tick)
     // Another name may have brought the same plan meanwhile.
     if (flow.find(plan) !== null) return flow.add(plan)
-    const early = unstamped.flatMap((entry) => ('command' in entry ? [] : undone(entry)))
+    const early = unstamped.flatMap((entry) => ('command' in entry ? [] : undoStep(entry)))
     const later = since.after(tick).filter(({ relation }) => !registry.isOwn(relation))
     for (const { text } of own ?? []) rows.set(text, [])
     const ownRows = [...new Set(own?.map(({ relation }) => relation))].flatMap((one) => registry.rowsOf(one))
@@ -45,12 +45,4 @@ export async function beginQuery(
   } finally {
     since.stop()
   }
-}
-
-/** What takes a step back. */
-export function undone({ before, after }: Step): RelationChange[] {
-  return [
-    ...(before === null ? [] : [{ relation: 'jobs', row: before, diff: 1 }]),
-    ...(after === null ? [] : [{ relation: 'jobs', row: after, diff: -1 }]),
-  ]
 }

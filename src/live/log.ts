@@ -8,6 +8,8 @@ export interface Step {
   tick: number
   before: Row | null
   after: Row | null
+  /** The job that this one, which is made or forgotten here, runs anew. */
+  redrivenFrom: string | null
 }
 
 /** What a client asked for, for every peer to apply. */
@@ -25,7 +27,7 @@ export type Entry = Step | SentCommand
  * What an entry is made of.
  */
 export const ENTRY_COLUMNS = /* sql fragment */ `e.tick, e.subject_id, e.command, e.from_state, e.to_state, e.service,
-  e.function, e.failure, e.runner_id, e.from_attempt, e.attempt, e.priority, e.parent_id,
+  e.function, e.failure, e.runner_id, e.from_attempt, e.attempt, e.priority, e.parent_id, e.redriven_from,
   floor(extract(epoch from e.at) * 1000)::int8 as at_ms,
   floor(extract(epoch from e.created_at) * 1000)::int8 as created_at_ms,
   floor(extract(epoch from e.run_at) * 1000)::int8 as run_at_ms,
@@ -46,6 +48,7 @@ export type EntryRow = {
   attempt: number
   priority: number
   parent_id: string | null
+  redriven_from: string | null
   at_ms: number
   created_at_ms: number
   run_at_ms: number
@@ -56,7 +59,8 @@ export type EntryRow = {
 export function toEntry(row: EntryRow): Entry {
   const { tick, subject_id: client, command, at_ms: atMs } = row
   if (command !== null) return { tick, client, command, atMs }
-  return { tick, before: jobRow(row, row.from_state, row.from_attempt), after: jobRow(row, row.to_state, row.attempt) }
+  const [before, after] = [jobRow(row, row.from_state, row.from_attempt), jobRow(row, row.to_state, row.attempt)]
+  return { tick, before, after, redrivenFrom: row.redriven_from }
 }
 
 /** A row of the relation `jobs`, in the order of its columns, as the tables tell it. */

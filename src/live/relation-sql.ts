@@ -26,8 +26,13 @@ const RUNNERS = /* sql */ `
 const SERVICES = /* sql */ `
   select service collate "C" as service, name collate "C" as function from callplane.functions where namespace = $1`
 
+const REDRIVES = /* sql */ `
+  select id::text collate "C" as id, redriven_from::text collate "C" as redriven_from
+  from callplane.jobs where namespace = $1 and redriven_from is not null`
+
 const SELECTS = new Map([
   ['jobs', JOBS],
+  ['redrives', REDRIVES],
   ['runners', RUNNERS],
   ['services', SERVICES],
 ])

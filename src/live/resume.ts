@@ -7,7 +7,6 @@
 import type { Sql } from '../db/sql.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { TickChanges } from './audience.ts'
-import { undone } from './begin-query.ts'
 import type { Sent } from './commands.ts'
 import { hydrate } from './hydrate.ts'
 import { Dataflow, sourcesOf, type RelationChange } from './kernel/dataflow.ts'
@@ -15,6 +14,7 @@ import { readLog, type Entry } from './log.ts'
 import type { Registry } from './registry.ts'
 import { registryAt } from './registry-at.ts'
 import type { Past, Standing } from './standing.ts'
+import { changesOfStep, undoStep } from './step-changes.ts'
 import type { Ticks } from './ticks.ts'
 import { hasWindow } from './window-time.ts'
 
@@ -114,7 +114,7 @@ async function readPast(
   const flow = new Dataflow({ relations, maxRows, nowMs: registry.nowMs })
   for (const { text } of own ?? []) rows.set(text, [])
   const ownRows = [...new Set(own?.map(({ relation }) => relation))].flatMap((one) => registry.rowsOf(one))
-  const steps = [...entries, ...unstamped].flatMap((entry) => ('command' in entry ? [] : undone(entry)))
+  const steps = [...entries, ...unstamped].flatMap((entry) => ('command' in entry ? [] : undoStep(entry)))
   const query = flow.add(plan, rows, [...steps, ...ownRows])
 
   const changes: TickChanges[] = []
@@ -149,8 +149,5 @@ function changesOf(entry: Entry, registry: Registry): RelationChange[] {
     const { command } = entry.command as unknown as Sent // as appended by a peer
     return registry.apply(command, entry.atMs).changes
   }
-  return [
-    ...(entry.before === null ? [] : [{ relation: 'jobs', row: entry.before, diff: -1 }]),
-    ...(entry.after === null ? [] : [{ relation: 'jobs', row: entry.after, diff: 1 }]),
-  ]
+  return changesOfStep(entry)
 }

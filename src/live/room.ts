@@ -21,6 +21,7 @@ import { Resume } from './resume.ts'
 import type { RoomOptions } from './room-options.ts'
 import type { Head } from './stamp.ts'
 import { Standing, statusOf } from './standing.ts'
+import { changesOfStep } from './step-changes.ts'
 import { Ticks } from './ticks.ts'
 import { hasWindow, WindowTime } from './window-time.ts'
 
@@ -197,8 +198,7 @@ export class Room {
         if (tell !== null) done.push(tell)
         if ('Unregister' in command && applied.error === null) this.#retire(command.Unregister.name)
       } else {
-        if (entry.before !== null) changes.push({ relation: 'jobs', row: entry.before, diff: -1 })
-        if (entry.after !== null) changes.push({ relation: 'jobs', row: entry.after, diff: 1 })
+        changes.push(...changesOfStep(entry))
       }
     }
     this.#ticks.move(tick, changes)

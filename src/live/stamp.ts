@@ -75,9 +75,6 @@ export async function takeHead(
   return row === undefined ? null : { namespace, holder, epoch: row.epoch }
 }
 
-const ALL = /* sql fragment */ `true`
-const SENT_BY_CLIENTS = /* sql fragment */ `e.command is not null and e.command ? 'number'`
-
 /**
  * One tick for about `limit` events that have none, the oldest first, and the lease anew; no tick where there are none. What
  * it stamped is the answer, so that its own peer need not read it. Null: another is the stamper now.
@@ -90,16 +87,21 @@ export async function stampEvents(
   { namespace, holder, epoch }: Stamper,
   { limit, leaseMs, isOfClients = false }: { limit: number; leaseMs: number; isOfClients?: boolean },
 ): Promise<Entry[] | null> {
-  const wanted = isOfClients ? SENT_BY_CLIENTS : ALL
   const rows = await sql<(EntryRow | { [K in keyof EntryRow]: null }) & { is_held: boolean }>(
     /* sql */ `
     with head as (
       select tick, watched_from from callplane.heads where namespace = $1 and epoch = $2::int8 and holder = $3::uuid
     ), fresh as (
-      select e.at from callplane.events e
-      where e.namespace = $1 and e.tick is null and e.at >= (select watched_from from head) and ${wanted}
-      order by e.at
-      limit $4::int8 + 1
+      (select at from callplane.events
+      where $7::bool and namespace = $1 and tick is null and at >= (select watched_from from head)
+        and command is not null and command ? 'number'
+      order by at
+      limit $4::int8 + 1)
+      union all
+      (select at from callplane.events
+      where not $7::bool and namespace = $1 and tick is null and at >= (select watched_from from head)
+      order by at
+      limit $4::int8 + 1)
     ), bounds as (
       select min(at) as first_at, max(at) as last_at, count(*) <= $4::int8 as is_all from fresh
     ), moved as (
@@ -114,7 +116,7 @@ export async function stampEvents(
       update callplane.events e
       set tick = m.tick
       from bounds b, moved m
-      where e.namespace = $1 and e.tick is null and ${wanted}
+      where e.namespace = $1 and e.tick is null and (not $7::bool or e.command ? 'number')
         and e.at >= (select first_at from bounds) and e.at <= (select last_at from bounds)
         and (b.is_all or e.at < b.last_at or b.first_at = b.last_at)
       returning e.*

@@ -57,9 +57,10 @@ const slowest = jobs
   .orderBy('started_at')
   .limit(20)
 
-/** What failed last. Also what was run anew since: the relation `jobs` does not tell that. */
+/** What failed last, and was not run anew since. */
 const dead = jobs
   .where({ state: 'failed' })
+  .antiJoin(from('redrives'), { on: [['id', 'redriven_from']] })
   .select('id', 'service', 'function', 'failure', 'attempt', 'created_at', 'finished_at')
   .orderBy('finished_at', 'desc')
   .limit(200)

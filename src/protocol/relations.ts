@@ -22,7 +22,10 @@ export type Value = string | number | bigint | boolean | null
 /** The values of a row in the order of its columns. */
 export type Row = readonly Value[]
 
-/** The relations of every namespace. `wait_ms` is from when the last attempt was due to its start, `run_ms` from that to the end. */
+/**
+ * The relations of every namespace. Of jobs, `wait_ms` is from when the last attempt was due to its start, `run_ms` from that
+ * to the end. `redrives` has the jobs that run another anew.
+ */
 export const RELATIONS: Relations = new Map<string, Columns>([
   [
     'jobs',
@@ -41,6 +44,13 @@ export const RELATIONS: Relations = new Map<string, Columns>([
       ['finished_at', 'time'],
       ['wait_ms', 'int'],
       ['run_ms', 'int'],
+    ]),
+  ],
+  [
+    'redrives',
+    new Map<string, ColumnType>([
+      ['id', 'text'],
+      ['redriven_from', 'text'],
     ]),
   ],
   [

@@ -20,6 +20,7 @@ export interface BuiltInRows {
     wait_ms: number | null
     run_ms: number | null
   }
+  redrives: { id: string; redriven_from: string }
   runners: { id: string; host: string | null; sdk: string | null; joined_at: number; left_at: number | null }
   services: { service: string; function: string }
 }

@@ -4,7 +4,8 @@ import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
-import { forgetRunners } from '../../src/jobs/forget.ts'
+import { forgetJobs, forgetRunners } from '../../src/jobs/forget.ts'
+import { redriveJobs, type Redriven } from '../../src/jobs/redrive.ts'
 import { leaveRunner, registerRunner } from '../../src/jobs/register.ts'
 import type { PeerOptions } from '../../src/live/peer.ts'
 import { from } from '../../src/protocol/from.ts'
@@ -211,6 +212,38 @@ describe.each<Transport>(['none', 'websocket', 'tcp'])('over %s', (transport) =>
     await enqueue(here, 1)
     await expect.poll(() => mine.rows('states')).toHaveLength(1)
     expect(theirs.rows('states')).toEqual([])
+  })
+
+  test('a call that is redriven is told of, until its heir is forgotten', async () => {
+    const stage = await newStage()
+    const sql = await embeddedSql()
+    const reach = { namespace: stage.namespace, services: null }
+    const [early = '', late = ''] = await enqueue(stage, 2)
+    await cancelJobs(sql, reach, [early, late], 'no')
+    const [first] = await redriveJobs(sql, reach, [early])
+    const heirOf = (one: Redriven | undefined) => (one !== undefined && 'redrivenAs' in one ? one.redrivenAs : '')
+    const client = await stage.connect()
+    const left = from('jobs').antiJoin(from('redrives'), { on: [['id', 'redriven_from']] })
+    await client.askAll([
+      ['Register', { name: 'redrives', plan: from('redrives').plan }],
+      ['Register', { name: 'left', plan: left.select('id').plan }],
+      ['Interest', { name: 'redrives' }],
+      ['Interest', { name: 'left' }],
+    ])
+    expect(client.rows('redrives')).toEqual([{ id: heirOf(first), redriven_from: early }])
+    const [second] = await redriveJobs(sql, reach, [late])
+    stage.peer.poke()
+    const ids = () => new Set(client.rows('left').map(({ id }) => id))
+    await expect.poll(ids).toEqual(new Set([heirOf(first), heirOf(second)]))
+    await cancelJobs(sql, reach, [heirOf(second)], 'no')
+    await sql(
+      `update callplane.jobs set finished_at = finished_at - interval '9 days' where namespace = $1 and id = $2`,
+      [stage.namespace, heirOf(second)],
+    )
+    await forgetJobs(sql, { retentionMs: 8 * 86_400_000, limit: 500 })
+    stage.peer.poke()
+    await expect.poll(ids).toEqual(new Set([late, heirOf(first)]))
+    expect(client.rows('redrives')).toHaveLength(1)
   })
 
   test('runners come and go, and bring their functions', async () => {

@@ -40,6 +40,7 @@ const JOBS = [
   job('ok', { state: 'succeeded', finished_at: NOW_MS - 1_000, wait_ms: 10, run_ms: 100 }),
   job('bad', { state: 'failed', failure: 'threw', finished_at: NOW_MS - 2 * 60_000, wait_ms: 20, run_ms: 50 }),
   job('old', { state: 'failed', failure: 'stalled', finished_at: NOW_MS - 2 * HOUR_MS, wait_ms: 1, run_ms: 1 }),
+  job('redriven', { state: 'failed', failure: 'threw', finished_at: NOW_MS - 2 * HOUR_MS, wait_ms: 1, run_ms: 1 }),
 ]
 
 const ROWS: [name: string, rows: unknown[]][] = [
@@ -68,6 +69,7 @@ const ROWS: [name: string, rows: unknown[]][] = [
 test.each(ROWS)('%s says it', (name, rows) => {
   const world = new World({ nowMs: NOW_MS })
   for (const one of JOBS) world.insert('jobs', one)
+  world.insert('redrives', { id: 'heir', redriven_from: 'redriven' })
   world.insert('runners', { id: 'a', host: 'host', joined_at: 1 })
   world.insert('runners', { id: 'b', joined_at: 1, left_at: 2 })
   const query = world.add({ plan: BUILT_IN_QUERIES.get(name) })

@@ -48,7 +48,7 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'an unknown relation',
     { op: 'from', relation: 'job' },
-    'plan.from: no relation "job"; there are jobs, runners, services, odd',
+    'plan.from: no relation "job"; there are jobs, redrives, runners, services, odd',
   ],
   [
     'an unknown column, deep inside',

@@ -10,6 +10,7 @@ create table if not exists callplane.events (
   function text,
   priority int8,
   parent_id uuid,
+  redriven_from uuid,
   created_at timestamptz,
   run_at timestamptz,
   fence int8,
