@@ -49,6 +49,8 @@ export interface RunningPlane {
   url: string
   /** `host:port` of live queries over TCP. */
   liveTcp: string | null
+  /** The peer of live queries. */
+  peer: Peer
   /** Answers what hangs, lets what runs finish, then lets go of the port and the database. */
   close(): Promise<void>
 }
@@ -241,6 +243,7 @@ async function listen(
   return {
     url: `http://${showAddress({ host, port: address.port })}`,
     liveTcp: live.tcp,
+    peer,
     close: () =>
       (closed ??= (async () => {
         await Promise.all([stopSweeping(), closeServer(server, () => bell.close()), live.close()])

@@ -5,7 +5,7 @@ import { CallplaneError } from '../protocol/errors.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Acceptor, Connection, Receiver } from './connection.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
-import { Room } from './room.ts'
+import { Room, type RoomState } from './room.ts'
 import { Session } from './session.ts'
 
 export interface PeerOptions {
@@ -65,6 +65,11 @@ export class Peer implements Acceptor {
   poke(namespace?: string): void {
     if (namespace !== undefined) this.#rooms.get(namespace)?.room.poke()
     else for (const { room } of this.#rooms.values()) room.poke()
+  }
+
+  /** What it has made of a namespace's log, for who compares peers; null where none of its clients is. */
+  stateOf(namespace: string): RoomState | null {
+    return this.#rooms.get(namespace)?.room.state ?? null
   }
 
   async close(): Promise<void> {

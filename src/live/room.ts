@@ -25,6 +25,12 @@ import { changesOfStep } from './step-changes.ts'
 import { Ticks } from './ticks.ts'
 import { hasWindow, WindowTime } from './window-time.ts'
 
+export interface RoomState {
+  tick: number
+  registry: Registry
+  flow: Dataflow
+}
+
 /** What a query may hold, unless the options say so. */
 const MAX_ROWS = 1_000_000
 /** Entries between two breaths. */
@@ -71,6 +77,11 @@ export class Room {
 
   status(): Pick<PeerStatus, 'tick' | 'slowClients' | 'queries'> {
     return { tick: this.#ticks.now, ...statusOf([...this.#running.values()]) }
+  }
+
+  /** What it has made of the log so far, for who compares it with others. */
+  get state(): RoomState {
+    return { tick: this.#ticks.now, registry: this.#registry, flow: this.#flow }
   }
 
   poke(): void {
@@ -161,9 +172,10 @@ export class Room {
     this.#begun.resolve()
     this.#time.release()
     this.#line.fail(new CallplaneError('database_unavailable', 'whether the command was applied is not known'))
-    for (const { name, audience } of before) {
+    for (const standing of before) {
+      const { name, audience } = standing
+      standing.reset('events were left out while nobody watched')
       for (const { reach, id } of audience.values()) {
-        reach.send(frameOf({ Reset: [name, 'events were left out while nobody watched'] }))
         this.listen(reach, { id, name }).catch((error: unknown) => reach.send(errorFrame(id, error)))
       }
     }
@@ -221,9 +233,7 @@ export class Room {
     this.#standing.delete(name)
     if (standing === undefined) return
     this.#running.delete(name)
-    for (const { reach } of standing.audience.values()) {
-      reach.send(frameOf({ Reset: [name, 'the query was unregistered'] }))
-    }
+    standing.reset('the query was unregistered')
     this.#flow.remove(standing.query)
   }
 

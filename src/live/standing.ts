@@ -3,7 +3,7 @@ import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Row } from '../protocol/relations.ts'
-import { diffFrame, type Listener, type Result, type TickChanges } from './audience.ts'
+import { diffFrame, frameOf, type Listener, type Result, type TickChanges } from './audience.ts'
 import { errorFrame } from './fault.ts'
 import type { Change } from './kernel/batch.ts'
 import type { Dataflow, Query } from './kernel/dataflow.ts'
@@ -94,6 +94,11 @@ export class Standing implements Result {
     for (const listener of this.audience.values()) {
       if (!listener.tell(this, changes, asFrame)) this.#behind.add(listener)
     }
+  }
+
+  /** What was told of it is void: everybody hears why. */
+  reset(reason: string): void {
+    for (const { reach } of this.audience.values()) reach.send(frameOf({ Reset: [this.name, reason] }))
   }
 
   /** The query has stopped: everybody hears why, once. */

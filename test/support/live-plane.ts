@@ -1,0 +1,59 @@
+// A process that serves a plane over a Postgres until it is killed: node live-plane.ts DATABASE_URL. It says where, and what its
+// peer has made of a namespace's log when it is asked.
+import { startOnPostgres } from '../../src/node.ts'
+
+/** What the process is asked: the state of these queries and of all relations. */
+export interface StateQuestion {
+  namespace: string
+  names: readonly string[]
+}
+
+/** The same at every peer that has come as far: all of it in an order that says nothing of how it came about. */
+export interface PeerState {
+  tick: number
+  /** Of each name that is registered: its plan, and what its operators hold where the query runs. */
+  queries: Record<string, unknown>
+  /** The rows of each relation of the clients' own. */
+  relations: Record<string, unknown>
+}
+
+export type FromPlane = { url: string } | { state: PeerState | null }
+
+const [databaseUrl = ''] = process.argv.slice(2)
+const plane = await startOnPostgres(databaseUrl, {
+  host: '127.0.0.1',
+  port: 0,
+  log: (event) => {
+    if (event.level !== 'info') console.error(JSON.stringify(event))
+  },
+})
+const tell = (message: FromPlane): void => void process.send?.(message)
+
+process.on('message', ({ namespace, names }: StateQuestion) => {
+  const state = plane.peer.stateOf(namespace)
+  if (state === null) return tell({ state: null })
+  const { tick, registry, flow } = state
+  const queries = names.flatMap((name) => {
+    const plan = registry.planOf(name)
+    if (plan === null) return []
+    const query = flow.find(plan)
+    return [[name, { plan, state: query === null ? null : inOrder(flow.dump(query)) }] as const]
+  })
+  const own = [...registry.relations.keys()].map((name) => [name, inOrder(registry.rowsOf(name))] as const)
+  tell({ state: { tick, queries: Object.fromEntries(queries), relations: Object.fromEntries(own) } })
+})
+process.on('disconnect', () => process.exit())
+tell({ url: plane.url })
+
+/** Lists in the order of their texts, so that it does not matter what came first. */
+function inOrder(value: unknown): unknown {
+  if (typeof value === 'bigint') return String(value)
+  if (!Array.isArray(value)) {
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(Object.entries(value).map(([key, of]) => [key, inOrder(of)]))
+  }
+  return value
+    .map((of) => [JSON.stringify(inOrder(of)), of] as const)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([text]) => JSON.parse(text) as unknown)
+}
