@@ -3,7 +3,7 @@ import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Row } from '../protocol/relations.ts'
-import { diffFrame, type Listener, type Result } from './audience.ts'
+import { diffFrame, type Interest, type Listener, type Reach, type Result } from './audience.ts'
 import type { Change } from './kernel/batch.ts'
 import type { Dataflow, Query } from './kernel/dataflow.ts'
 import type { Ticks } from './ticks.ts'
@@ -97,11 +97,24 @@ export class Standing implements Result {
     }
   }
 
+  /** Something was held back from somebody, or nobody has been told that nothing changed. */
+  get isOwing(): boolean {
+    return this.#behind.size > 0 || [...this.audience.values()].some((listener) => listener.isBehind(this.tick))
+  }
+
   /** What changed after a tick; null where that is no longer known. */
   since(tick: number): { tick: number; changes: readonly Change[] }[] | null {
     if (tick < this.#keptFrom || tick > this.tick) return null
     return this.#kept.filter((one) => one.tick > tick)
   }
+}
+
+/** Those of a client, as it can ask for them again. */
+export function interestsOf(reach: Reach, running: Iterable<Standing>): Interest[] {
+  return [...running].flatMap(({ name, audience, tick }) => {
+    const listener = audience.get(reach)
+    return listener === undefined ? [] : [{ name, ...listener.request(tick) }]
+  })
 }
 
 /** What each of them holds, and how many clients of theirs are slow. */
