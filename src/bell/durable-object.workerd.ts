@@ -20,6 +20,7 @@ import {
   QUIET_HEADER,
   shortId,
   TELL_HEADER,
+  type ArmAnswer,
   type Attachment,
   type Carried,
   type SleepingBell,
@@ -46,11 +47,16 @@ export interface DurableObjectBellOptions {
   onFailure?: (failure: BellFailure) => void
 }
 
+export interface DurableObjectBell extends Bell {
+  /** Namespaces that somebody watched when this isolate last armed their bells. */
+  readonly watched: ReadonlySet<string>
+}
+
 /** The bell of a Worker. */
 export function durableObjectBell<Env>(
   objects: DurableObjectNamespace<SleepingBell<Env>>,
   { onFailure = () => {} }: DurableObjectBellOptions = {},
-): Bell {
+): DurableObjectBell {
   const failed = failuresTold(onFailure)
   /** The answer of an object, in time. */
   async function answered<T>(object: string, answer: Promise<T>): Promise<T> {
@@ -66,20 +72,30 @@ export function durableObjectBell<Env>(
   let alarmAtMs = -Infinity
   /** When this isolate last armed the bell of a namespace. */
   const armedAtMs = new Map<string, number>()
+  const watched = new Set<string>()
 
   return {
+    watched,
     lookEveryMs: Number.POSITIVE_INFINITY,
 
     async arm(namespace) {
       const nowMs = Date.now()
       if (nowMs - (armedAtMs.get(namespace) ?? -Infinity) < ARM_MS / 2) return
+      let answer: ArmAnswer | undefined // none from an object of before there was one
       try {
-        await Promise.all([namespace, ALARM_OBJECT].map((object) => answered(object, objects.getByName(object).arm())))
+        ;[answer] = await Promise.all(
+          [namespace, ALARM_OBJECT].map((object) => answered(object, objects.getByName(object).arm())),
+        )
       } catch (cause) {
         throw new CallplaneError('overloaded', 'the bell of the namespace does not answer', { cause })
       }
-      if (armedAtMs.size > MAX_NAMESPACES) armedAtMs.clear()
+      if (armedAtMs.size > MAX_NAMESPACES) {
+        armedAtMs.clear()
+        watched.clear()
+      }
       armedAtMs.set(namespace, nowMs)
+      if (answer?.isWatched === true) watched.add(namespace)
+      else watched.delete(namespace)
     },
 
     async isQuietSince(namespace, atMs) {

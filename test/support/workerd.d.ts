@@ -2,6 +2,8 @@
 declare module 'cloudflare:workers' {
   import type { DurableObjectNamespace } from '@cloudflare/workers-types'
   import type { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
+  import type { SleepingPeer } from '../../src/live/peer.workerd.ts'
+  import type { SleepingSequencer } from '../../src/live/sequencer.workerd.ts'
   export const env: {
     DATABASE_URL: string
     NEON_FETCH_ENDPOINT: string
@@ -10,6 +12,8 @@ declare module 'cloudflare:workers' {
     STATEMENTS_URL: string
     IS_LONG: boolean
     BELL: DurableObjectNamespace<SleepingBell<object>>
+    PEER: DurableObjectNamespace<SleepingPeer<object>>
+    SEQUENCER: DurableObjectNamespace<SleepingSequencer<object>>
   }
   export const exports: {
     default: { fetch(request: Request): Promise<Response>; scheduled(controller: object): Promise<void> }
