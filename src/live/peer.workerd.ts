@@ -14,12 +14,11 @@ import { CallplaneError } from '../protocol/errors.ts'
 import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
 import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../protocol/live.ts'
 import { checkVersion, OBJECT_MESSAGE_VERSION as v } from '../protocol/object-message.ts'
-import { cookieKey } from './cookie-key.ts'
-import { errorFrame } from './fault.ts'
 import { FollowedLog } from './followed-log.ts'
 import type { Hear, Heard, PeerCalls, SequencerCalls } from './object-messages.ts'
 import { Peer, type PeerOptions } from './peer.ts'
 import type { Session } from './session.ts'
+import { CLOSE, close, end, isTooLong, keyOf, OPEN, send, unreadBytesOf } from './sockets.workerd.ts'
 import { attach, attachedTo, attachedWhole, forgetAttached, type Attached } from './socket-attachment.workerd.ts'
 
 // workerd's own, where the DOM library has another or none of the name.
@@ -48,10 +47,6 @@ const RECHECK_MS = 30_000
 const LINGER_MS = 5_000
 /** What was told is attached so much later, once for all that was told meanwhile. */
 const ATTACH_MS = 100
-/** WebSocket.OPEN, by the standard; workerd names it otherwise. */
-const OPEN = 1
-/** The codes of RFC 6455. */
-const CLOSE = { notText: 1003, refused: 1008, tooLong: 1009, again: 1012 } as const
 
 /** A socket in this life of the object. */
 interface Guest {
@@ -66,6 +61,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   readonly #logs = new Map<string, FollowedLog>()
   readonly #guests = new Map<WorkerSocket, Guest>()
   #peer: Peer | null = null
+  #mustWatchSilent = false
   #attaching: ReturnType<typeof setTimeout> | undefined
 
   protected abstract readonly host: PeerHost
@@ -84,6 +80,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
     server.serializeAttachment(attached)
     const key = keyOf(request)
     if (key !== undefined) this.#admit(server, attached, { key })
+    this.#mustWatchSilent = true
     await this.#alarmIn(SILENT_MS)
     return new Response(null, { status: 101, webSocket: client })
   }
@@ -131,14 +128,20 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   /** Who has not brought a key goes. */
   override async alarm(): Promise<void> {
     let nextMs = Infinity
-    for (const socket of this.ctx.getWebSockets()) {
-      const { guest, acceptedAtMs } = attachedTo(socket)
-      if (guest !== null || this.#guests.get(socket)?.attached.guest) continue
+    for (const [socket, acceptedAtMs] of this.#silent()) {
       const leftMs = acceptedAtMs + SILENT_MS - Date.now()
       if (leftMs > 0) nextMs = Math.min(nextMs, leftMs)
       else end(socket, new CallplaneError('unauthorized', `no key came within ${SILENT_MS / 1_000} s`))
     }
     if (nextMs < Infinity) await this.#alarmIn(nextMs)
+  }
+
+  /** Those that have not brought a key, and since when. */
+  #silent(): [socket: WorkerSocket, acceptedAtMs: number][] {
+    return this.ctx.getWebSockets().flatMap((socket) => {
+      const { guest, acceptedAtMs } = this.#guests.get(socket)?.attached ?? attachedTo(socket)
+      return guest === null && socket.readyState === OPEN ? [[socket, acceptedAtMs]] : []
+    })
   }
 
   #admit(socket: WorkerSocket, attached: Attached, { key }: { key?: string } = {}): Guest {
@@ -268,6 +271,11 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
       isOwing ||= interests === null
       guest.attached = await attach(this.ctx.storage, socket, { ...guest.attached, interests })
     }
+    // It would wake the object for nothing.
+    if (this.#mustWatchSilent && this.#silent().length === 0) {
+      this.#mustWatchSilent = false
+      await this.ctx.storage.deleteAlarm()
+    }
     // An answer that is owed keeps the object awake.
     if (isOwing) this.#attachSoon()
   }
@@ -277,46 +285,6 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   }
 }
 
-function keyOf(request: WorkerRequest): string | undefined {
-  const header = (name: string): string | undefined => request.headers.get(name) ?? undefined
-  const { protocol, host } = new URL(request.url)
-  const page = { cookie: header('cookie'), origin: header('origin'), host: header('host') ?? host }
-  return cookieKey(page, { isEncrypted: protocol === 'https:' })
-}
-
-/** A character has three bytes at most, or four of two. */
-function isTooLong(message: string): boolean {
-  if (message.length * 3 <= MAX_LIVE_FRAME_BYTES) return false
-  return message.length > MAX_LIVE_FRAME_BYTES || new TextEncoder().encode(message).length > MAX_LIVE_FRAME_BYTES
-}
-
-function send(socket: WorkerSocket, frame: string): void {
-  try {
-    socket.send(frame)
-  } catch {
-    // It is just going: its close is told.
-  }
-}
-
-function close(socket: WorkerSocket, code: number, reason: string): void {
-  try {
-    // A goodbye has room for 123 bytes; a character has three at most, or four of two.
-    socket.close(code, reason.slice(0, 41))
-  } catch {
-    // It was closed.
-  }
-}
-
-function end(socket: WorkerSocket, error: CallplaneError, code: number = CLOSE.refused): void {
-  send(socket, errorFrame(null, error))
-  close(socket, code, error.code)
-}
-
 function moved(): CallplaneError {
   return new CallplaneError('closed', 'the peer was moved before it answered: connect anew')
-}
-
-/** Not every workerd says it. Where it does not, what a client leaves unread is bounded by the runtime, which cuts it off. */
-function unreadBytesOf(socket: { bufferedAmount?: number }): number {
-  return socket.bufferedAmount ?? 0
 }

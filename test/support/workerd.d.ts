@@ -23,6 +23,8 @@ declare module 'cloudflare:workers' {
 declare module 'cloudflare:test' {
   /** Drops the object's memory; its hibernating sockets stay, unless they are to be closed. Rejects where it does not run. */
   export function evictDurableObject(stub: object, options?: { webSockets?: 'close' | 'hibernate' }): Promise<void>
+  /** Runs the alarm of the object now; false: none was set. */
+  export function runDurableObjectAlarm(stub: object): Promise<boolean>
   /** Runs within the object. */
   export function runInDurableObject<R>(
     stub: object,
