@@ -2,4 +2,5 @@
 declare module 'cloudflare:workers' {
   import type { CloudflareWorkersModule } from '@cloudflare/workers-types'
   export abstract class DurableObject<Env = unknown> extends CloudflareWorkersModule.DurableObject<Env> {}
+  export function waitUntil(promise: Promise<unknown>): void
 }

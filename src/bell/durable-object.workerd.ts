@@ -14,12 +14,14 @@ import { decodeBody, encodeBody } from '../protocol/wire.ts'
 import { ARM_MS } from './arms.ts'
 import type { Bell, EndedCall, Interest, Ring, Wake, Waiter } from './bell.ts'
 import { failuresTold, type BellFailure } from './failures.ts'
+import { inTime, untilHeard } from './in-time.ts'
 import {
   NOTHING,
   CALM_HEADER,
   QUIET_HEADER,
   shortId,
   TELL_HEADER,
+  type ArmAnswer,
   type Attachment,
   type Carried,
   type SleepingBell,
@@ -27,10 +29,6 @@ import {
 
 /** A bell that cannot be reached is replaced by looks this far apart. */
 const LOOK_WITHOUT_BELL_MS = 5_000
-/** A bell that does not answer by then is not waited for: what was committed is found by a look. */
-const BELL_WITHIN_MS = 1_000
-/** Within that time, what follows a commit is told again after so long, then twice as long, and so on: three times. */
-const AGAIN_AFTER_MS = 100
 /** Of which an isolate remembers that it armed their bells. */
 const MAX_NAMESPACES = 10_000
 /** Namespaces have no such name. */
@@ -46,11 +44,16 @@ export interface DurableObjectBellOptions {
   onFailure?: (failure: BellFailure) => void
 }
 
+export interface DurableObjectBell extends Bell {
+  /** Namespaces that somebody watched when this isolate last armed their bells. */
+  readonly watched: ReadonlySet<string>
+}
+
 /** The bell of a Worker. */
 export function durableObjectBell<Env>(
   objects: DurableObjectNamespace<SleepingBell<Env>>,
   { onFailure = () => {} }: DurableObjectBellOptions = {},
-): Bell {
+): DurableObjectBell {
   const failed = failuresTold(onFailure)
   /** The answer of an object, in time. */
   async function answered<T>(object: string, answer: Promise<T>): Promise<T> {
@@ -66,20 +69,30 @@ export function durableObjectBell<Env>(
   let alarmAtMs = -Infinity
   /** When this isolate last armed the bell of a namespace. */
   const armedAtMs = new Map<string, number>()
+  const watched = new Set<string>()
 
   return {
+    watched,
     lookEveryMs: Number.POSITIVE_INFINITY,
 
     async arm(namespace) {
       const nowMs = Date.now()
       if (nowMs - (armedAtMs.get(namespace) ?? -Infinity) < ARM_MS / 2) return
+      let answer: ArmAnswer | undefined // none from an object of before there was one
       try {
-        await Promise.all([namespace, ALARM_OBJECT].map((object) => answered(object, objects.getByName(object).arm())))
+        ;[answer] = await Promise.all(
+          [namespace, ALARM_OBJECT].map((object) => answered(object, objects.getByName(object).arm())),
+        )
       } catch (cause) {
         throw new CallplaneError('overloaded', 'the bell of the namespace does not answer', { cause })
       }
-      if (armedAtMs.size > MAX_NAMESPACES) armedAtMs.clear()
+      if (armedAtMs.size > MAX_NAMESPACES) {
+        armedAtMs.clear()
+        watched.clear()
+      }
       armedAtMs.set(namespace, nowMs)
+      if (answer?.isWatched === true) watched.add(namespace)
+      else watched.delete(namespace)
     },
 
     async isQuietSince(namespace, atMs) {
@@ -156,32 +169,6 @@ export function durableObjectBell<Env>(
         // The cron trigger and the polls find what the alarm does not.
       }
     },
-  }
-}
-
-async function inTime<T>(answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error('the bell does not answer')), BELL_WITHIN_MS)
-  try {
-    return await Promise.race([answer, promise])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-/**
- * An object that has just moved answers the second time, one with too much to do a moment later; a ring that is lost costs its
- * waiter the whole poll. Told twice, it wakes one more, who looks in vain.
- */
-async function untilHeard(tell: () => Promise<void>): Promise<void> {
-  const beganMs = performance.now()
-  for (let pauseMs = AGAIN_AFTER_MS; ; pauseMs *= 2) {
-    try {
-      return await tell()
-    } catch (error) {
-      if (performance.now() - beganMs + pauseMs >= BELL_WITHIN_MS) throw error
-    }
-    await new Promise((resolve) => setTimeout(resolve, pauseMs))
   }
 }
 

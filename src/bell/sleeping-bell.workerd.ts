@@ -9,6 +9,7 @@ import type {
   WebSocket as WorkerSocket,
   WebSocketPair as WorkerSocketPair,
 } from '@cloudflare/workers-types'
+import { checkVersion, OBJECT_MESSAGE_VERSION as v, type ObjectMessage } from '../protocol/object-message.ts'
 import { ARM_MS } from './arms.ts'
 import { newCalm } from './calm.ts'
 import { owedRings, type OwedRing } from './owed.ts'
@@ -45,6 +46,23 @@ export interface Swept {
   wantedAtMs: number
 }
 
+/** What a writer that arms the bell hears: whether somebody watches the namespace, who is to be poked after each commit. */
+export interface ArmAnswer extends ObjectMessage {
+  isWatched: boolean
+}
+
+/** Whether somebody watches the namespace. */
+export interface Watch extends ObjectMessage {
+  namespace: string
+  isWatched: boolean
+}
+
+/** For how long somebody may still commit who has armed the bell before, and for how long without arming it anew. */
+export interface WatchAnswer extends ObjectMessage {
+  armedForMs: number
+  unknownForMs: number
+}
+
 export const shortId = (id: string): string => id.slice(-12)
 
 /** What goes over a socket to its waiter, beside outcomes; and what comes from it: that a look found nothing. */
@@ -66,6 +84,8 @@ const AGAIN_MS = 1_000
 /** Holds the waiters of one namespace, or the alarm. The Worker that has the database says how to sweep. */
 export abstract class SleepingBell<Env> extends DurableObject<Env> {
   #armedUntilMs: number | null = null
+  /** The namespace, where somebody watches it. */
+  #watched: string | null | undefined
   /**
    * In memory, since a ring must not cost a write: an object that is evicted within the second forgets them. Their timer
    * keeps the object from hibernating for as long as a look takes, and for a second where none comes.
@@ -77,6 +97,9 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
 
   /** Runs the sweep; returns in how many milliseconds it is wanted again. */
   protected abstract sweep(): Promise<number | null>
+
+  /** Tells who stamps a namespace that somebody may commit there for so long. Never rejects. */
+  protected abstract tellArmed(namespace: string, forMs: number): Promise<void>
 
   /** Sets the alarm, unless it is set to ring sooner. */
   async alarmBy(inMs: number): Promise<void> {
@@ -143,9 +166,24 @@ export abstract class SleepingBell<Env> extends DurableObject<Env> {
   }
 
   /** Somebody may commit from now on. */
-  async arm(): Promise<void> {
+  async arm(): Promise<ArmAnswer> {
     this.#armedUntilMs = Date.now() + ARM_MS
     await this.ctx.storage.put('armedUntilMs', this.#armedUntilMs)
+    if (this.#watched === undefined) this.#watched = (await this.ctx.storage.get<string>('watched')) ?? null
+    if (this.#watched === null) return { v, isWatched: false }
+    await this.tellArmed(this.#watched, ARM_MS)
+    return { v, isWatched: true }
+  }
+
+  /** Somebody begins to watch the namespace, or nobody does any more. */
+  async watch(message: Watch): Promise<WatchAnswer> {
+    checkVersion(message)
+    const { namespace, isWatched } = message
+    this.#watched = isWatched ? namespace : null
+    if (isWatched) await this.ctx.storage.put('watched', namespace)
+    else await this.ctx.storage.delete('watched')
+    const armedForMs = (await this.#armedUntil()) - Date.now()
+    return { v, armedForMs, unknownForMs: armedForMs - ARM_MS / 2 }
   }
 
   async isQuietSince(atMs: number): Promise<boolean> {

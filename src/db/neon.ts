@@ -21,9 +21,18 @@ export function neonSql(connectionString: string, options: NeonOptions = {}): Sq
 
   return async <R extends Row>(text: string, params: readonly SqlParam[] = []): Promise<R[]> => {
     const encoded = params.map(encodeParam)
-    const fetchOptions = { signal: AbortSignal.timeout(timeoutMs), ...via }
-    const result = await driver.query(text, encoded, { types, fetchOptions }).catch(fail)
-    return decodeRows<R>(result.fields, result.rows)
+    // Not AbortSignal.timeout, whose timer goes on after the answer: a Durable Object is awake, and billed, as long as it does.
+    const overdue = new AbortController()
+    const timer = setTimeout(() => overdue.abort(new Error(`no answer came within ${timeoutMs} ms`)), timeoutMs)
+    try {
+      const fetchOptions = { signal: overdue.signal, ...via }
+      const result = await driver.query(text, encoded, { types, fetchOptions })
+      return decodeRows<R>(result.fields, result.rows)
+    } catch (error) {
+      return fail(error)
+    } finally {
+      clearTimeout(timer)
+    }
   }
 }
 

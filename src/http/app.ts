@@ -48,7 +48,9 @@ export interface App {
   request: Hono<HttpEnv>['request']
   plane: Plane
   /** For what is no request: a socket that brings its key. */
-  principalOf: Keyring
+  principalOf: Keyring['principalOf']
+  /** For a socket that brought it before. */
+  principalById: Keyring['principalById']
 }
 
 /** Wires the handlers to a database and a bell. */
@@ -89,7 +91,7 @@ export function createApp({
   app.route('/', healthRoutes(plane))
   app.get('/openapi.json', (c) => c.json(openApiDocument()))
 
-  const principalOf = newKeyring(plane, { adminKey })
+  const { principalOf, principalById } = newKeyring(plane, { adminKey })
   const auth = authenticate(principalOf)
   app.use('/v1/*', auth)
   app.use('/v1/*', armForWrites(plane))
@@ -106,7 +108,7 @@ export function createApp({
     return errorAnswer(plane, c, new CallplaneError('not_found', message))
   })
   app.onError((error, c) => errorAnswer(plane, c, error))
-  return { fetch: app.fetch as App['fetch'], request: app.request, plane, principalOf } // Hono's second argument is the platform's
+  return { fetch: app.fetch as App['fetch'], request: app.request, plane, principalOf, principalById } // Hono's second argument is the platform's
 }
 
 /** These write now and then, and arm the bell by themselves. */

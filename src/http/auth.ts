@@ -21,8 +21,12 @@ interface Remembered {
   key: { secretHash: Uint8Array; principal: Principal } | null
 }
 
-/** Whose key it is; throws `unauthorized` where it is nobody's. */
-export type Keyring = (key: string | undefined) => Promise<Principal>
+export interface Keyring {
+  /** Whose key it is; throws `unauthorized` where it is nobody's. */
+  principalOf: (key: string | undefined) => Promise<Principal>
+  /** The same of a key that was right before, by its public id. */
+  principalById: (id: string) => Promise<Principal>
+}
 
 export function newKeyring({ sql, bell, sha256 }: Plane, { adminKey }: { adminKey?: string | undefined }): Keyring {
   const known = new Map<string, Remembered>()
@@ -45,7 +49,7 @@ export function newKeyring({ sql, bell, sha256 }: Plane, { adminKey }: { adminKe
       remembered.untilMs = nowMs + REMEMBER_MS
       return remembered.key
     }
-    const key = principalOf(await findKey(sql, id))
+    const key = keyOf(await findKey(sql, id))
     const untilMs = nowMs + (key === null ? REMEMBER_UNKNOWN_MS : REMEMBER_MS)
     known.delete(id)
     unknown.delete(id)
@@ -53,22 +57,29 @@ export function newKeyring({ sql, bell, sha256 }: Plane, { adminKey }: { adminKe
     return key
   }
 
-  return async (key) => {
+  const find = async (id: string) => (id === bootstrap?.id ? bootstrap.key : lookUp(id))
+
+  async function principalById(id: string): Promise<Principal> {
+    const found = await find(id)
+    if (found === null) throw unauthorized()
+    return found.principal
+  }
+
+  async function principalOf(key: string | undefined): Promise<Principal> {
     const parts = key === undefined ? null : parseKey(key)
     if (parts === null) throw unauthorized()
     // An unknown id is hashed and compared like a known one, so that the two take the same time.
-    const [hash, found] = await Promise.all([
-      hashSecret(parts.secret, sha256),
-      parts.id === bootstrap?.id ? bootstrap.key : lookUp(parts.id),
-    ])
+    const [hash, found] = await Promise.all([hashSecret(parts.secret, sha256), find(parts.id)])
     const isRight = isEqualInConstantTime(hash, found === null ? new Uint8Array(32) : await found.secretHash)
     if (found === null || !isRight) throw unauthorized()
     return found.principal
   }
+
+  return { principalOf, principalById }
 }
 
 /** Puts the principal of the request's key into the context, or answers `unauthorized`. */
-export function authenticate(principalOf: Keyring) {
+export function authenticate(principalOf: Keyring['principalOf']) {
   return createMiddleware<HttpEnv>(async (c, next) => {
     const key = /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
     c.set('principal', await principalOf(key))
@@ -82,7 +93,7 @@ function remember(keys: Map<string, Remembered>, id: string, remembered: Remembe
   keys.set(id, remembered)
 }
 
-function principalOf(stored: StoredKey | null): Remembered['key'] {
+function keyOf(stored: StoredKey | null): Remembered['key'] {
   if (stored === null) return null
   const { id: keyId, namespace, secretHash } = stored
   return { secretHash, principal: { keyId, namespace, grants: readGrants(stored.grants), isBootstrap: false } }

@@ -21,6 +21,16 @@ export interface Reach {
   readonly isOver: boolean
 }
 
+/** What a client asks for. */
+export interface Interest {
+  id: RequestId
+  name: string
+  granularity?: number
+  from?: number
+  /** It had been answered before the peer forgot it. */
+  isRestored?: boolean
+}
+
 /** A query as its audience sees it. */
 export interface Result {
   name: string
@@ -56,6 +66,17 @@ export class Listener {
 
   get isSlow(): boolean {
     return this.#sum === null || (this.#granularity === 1 && this.#sum.size > 0)
+  }
+
+  /** Whether there is anything up to the tick that it has not been told, be it that nothing changed. */
+  isBehind(tick: number): boolean {
+    return this.#toldTick < tick || this.#sum === null || this.#sum.size > 0
+  }
+
+  /** With what it can ask again, where all of this is lost: from the tick after which there are changes that it has not. */
+  request(tick: number): Omit<Interest, 'name'> {
+    const isOwed = this.#sum === null || this.#sum.size > 0
+    return { id: this.id, granularity: this.#granularity, from: isOwed ? this.#toldTick : tick }
   }
 
   /** What changed in a tick; `frame` is that as a frame, made once for all. False: it is held back. */

@@ -3,16 +3,16 @@
 import type { Sql } from '../db/sql.ts'
 import { CallplaneError } from '../protocol/errors.ts'
 import type { Plan } from '../protocol/plan.ts'
-import type { Acceptor, Connection, Receiver } from './connection.ts'
+import type { Acceptor, Connection } from './connection.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
 import { Room, type RoomState } from './room.ts'
-import { Session } from './session.ts'
+import { Session, type Guest, type SessionOptions } from './session.ts'
 
 export interface PeerOptions {
   /** For reading tables and appending commands. */
   sql: Sql
   /** Whose key it is; throws `unauthorized`, or `forbidden` where it may not watch the whole namespace. */
-  authenticate: (key: string) => Promise<{ namespace: string }>
+  authenticate: (key: string) => Promise<Guest>
   /** Before a commit: others must look for it, also where this process dies right after. Default: nobody must. */
   arm?: (namespace: string) => Promise<void>
   /** Begins to read the log of a namespace. */
@@ -23,12 +23,15 @@ export interface PeerOptions {
   breathe: () => Promise<void>
   /** What a query may hold. Default 1,000,000 rows. */
   maxRows?: number
+  /** A namespace without clients goes on for so long, and so does a query, for those that come back. Default 60 s. */
+  lingerMs?: number
+  /** As sessions know it. */
+  recheckMs?: number
   log: (event: { level: 'warn'; event: string; detail: string }) => void
   /** Called once the peer has closed. */
   closed?: () => Promise<void>
 }
 
-/** A namespace without clients goes on for a while, for those that come back. */
 const LINGER_MS = 60_000
 
 export class Peer implements Acceptor {
@@ -42,8 +45,11 @@ export class Peer implements Acceptor {
     this.#options = options
   }
 
-  accept(connection: Connection, { key }: { key?: string } = {}): Receiver {
-    const { authenticate, breathe } = this.#options
+  accept(
+    connection: Connection,
+    { key, restored, entered }: Pick<SessionOptions, 'key' | 'restored' | 'entered'> = {},
+  ): Session {
+    const { authenticate, breathe, recheckMs } = this.#options
     const session = new Session(connection, {
       peer: this.id,
       authenticate,
@@ -55,6 +61,9 @@ export class Peer implements Acceptor {
       },
       fault: (error) => this.#options.log({ level: 'warn', event: 'live_request_failed', detail: String(error) }),
       ...(key === undefined ? {} : { key }),
+      ...(restored === undefined ? {} : { restored }),
+      ...(entered === undefined ? {} : { entered }),
+      ...(recheckMs === undefined ? {} : { recheckMs }),
     })
     if (this.#isOver) session.end(closing())
     else this.#sessions.add(session)
@@ -92,7 +101,7 @@ export class Peer implements Acceptor {
   }
 
   #open(namespace: string): Room {
-    const { sql, openLog, breathe, log, maxRows, builtIn = new Map<string, Plan>() } = this.#options
+    const { sql, openLog, breathe, log, maxRows, lingerMs, builtIn = new Map<string, Plan>() } = this.#options
     const { arm = async () => {} } = this.#options
     return new Room(namespace, {
       sql,
@@ -102,6 +111,7 @@ export class Peer implements Acceptor {
       arm: () => arm(namespace),
       openLog: (events) => openLog(namespace, events),
       ...(maxRows === undefined ? {} : { maxRows }),
+      ...(lingerMs === undefined ? {} : { lingerMs }),
     })
   }
 
@@ -113,7 +123,7 @@ export class Peer implements Acceptor {
       entry.room.close().catch((error: unknown) => {
         this.#options.log({ level: 'warn', event: 'live_close_failed', detail: String(error) })
       })
-    }, LINGER_MS)
+    }, this.#options.lingerMs ?? LINGER_MS)
     if (typeof entry.timer === 'object') entry.timer.unref()
   }
 }

@@ -14,5 +14,7 @@ export interface RoomOptions {
   breathe: () => Promise<void>
   /** What a query may hold. */
   maxRows?: number
+  /** A query that nobody is interested in any more goes on for so long, for who comes back. Default 60 s. */
+  lingerMs?: number
   log: (event: { level: 'warn'; event: string; detail: string }) => void
 }

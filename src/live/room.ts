@@ -5,9 +5,9 @@
 //
 // A tick is taken in at one go, and between two all is consistent: a snapshot taken there is of that tick.
 import { CallplaneError } from '../protocol/errors.ts'
-import type { PeerStatus, RequestId } from '../protocol/live.ts'
+import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
-import { frameOf, Listener, type Reach } from './audience.ts'
+import { frameOf, Listener, type Interest, type Reach } from './audience.ts'
 import { CommandLine } from './command-line.ts'
 import type { Command, Sent } from './commands.ts'
 import { beginQuery } from './begin-query.ts'
@@ -20,9 +20,10 @@ import { Registry } from './registry.ts'
 import { Resume } from './resume.ts'
 import type { RoomOptions } from './room-options.ts'
 import type { Head } from './stamp.ts'
-import { Standing, statusOf } from './standing.ts'
+import { interestsOf, Standing, statusOf } from './standing.ts'
 import { changesOfStep } from './step-changes.ts'
 import { Ticks } from './ticks.ts'
+import { Turns } from './turns.ts'
 import { hasWindow, WindowTime } from './window-time.ts'
 
 export interface RoomState {
@@ -35,16 +36,12 @@ export interface RoomState {
 const MAX_ROWS = 1_000_000
 /** Entries between two breaths. */
 const ENTRIES_A_TURN = 500
-/** A query that nobody is interested in any more goes on for a while, for who comes back. */
-const LINGER_MS = 60_000
-/** Who was told nothing hears how far the log has come this often, while it goes on; and windows move. */
-const TURN_MS = 1_000
 
 export class Room {
   readonly #namespace: string
   readonly #options: RoomOptions
   readonly #reader: LogReader
-  readonly #timer: ReturnType<typeof setInterval>
+  readonly #turns = new Turns(() => this.#turn())
   readonly #line: CommandLine
   readonly #ticks = new Ticks()
   readonly #time: WindowTime
@@ -71,8 +68,6 @@ export class Room {
       read: (entries) => this.#read(entries),
       failed: (error) => options.log({ level: 'warn', event: 'log_unread', detail: String(error) }),
     })
-    this.#timer = setInterval(() => this.#turn(), TURN_MS)
-    if (typeof this.#timer === 'object') this.#timer.unref()
   }
 
   status(): Pick<PeerStatus, 'tick' | 'slowClients' | 'queries'> {
@@ -90,7 +85,7 @@ export class Room {
 
   async close(): Promise<void> {
     this.#isOver = true
-    clearInterval(this.#timer)
+    this.#turns.stop()
     const error = new CallplaneError('closed', 'the peer closes')
     this.#begun.reject(error)
     this.#line.fail(error)
@@ -108,10 +103,7 @@ export class Room {
   }
 
   /** From here on the client hears of the query: its rows now, or what it missed since `from`, and every change. */
-  async listen(
-    reach: Reach,
-    request: { id: RequestId; name: string; granularity?: number; from?: number },
-  ): Promise<void> {
+  async listen(reach: Reach, request: Interest): Promise<void> {
     const { id, name, granularity, from } = request
     await this.#begun.promise
     const standing = await this.#stand(name)
@@ -126,12 +118,18 @@ export class Room {
       ...(granularity === undefined ? {} : { granularity }),
     })
     standing.audience.set(reach, listener)
+    this.#turns.want()
     const rest = missed === null ? null : standing.since(missed.until)
-    reach.send(frameOf({ Ok: id }))
+    if (request.isRestored !== true) reach.send(frameOf({ Ok: id }))
     const isKnown = from !== undefined && missed !== null && rest !== null
     if (isKnown) return standing.replay(listener, from, [...missed.changes, ...rest])
     if (from !== undefined) reach.send(frameOf({ Reset: [name, `what came after tick ${from} is no longer known`] }))
     listener.snapshot(standing)
+  }
+
+  /** What it is interested in, as it can ask for it again. */
+  interestsOf(reach: Reach): Interest[] {
+    return interestsOf(reach, this.#running.values())
   }
 
   /** Says whether it was interested. */
@@ -139,6 +137,7 @@ export class Room {
     const standing = this.#running.get(name)
     if (standing?.audience.delete(reach) !== true) return false
     if (standing.audience.size === 0) standing.idleSinceMs = performance.now()
+    this.#turns.want()
     return true
   }
 
@@ -148,9 +147,7 @@ export class Room {
 
   /** The client reads again. */
   drained(reach: Reach): void {
-    for (const standing of this.#running.values()) {
-      if (standing.audience.has(reach)) standing.catchUp()
-    }
+    for (const standing of this.#running.values()) if (standing.audience.has(reach)) standing.catchUp()
   }
 
   #newFlow(): Dataflow {
@@ -225,6 +222,7 @@ export class Room {
     }
     for (const tell of done) tell()
     this.#ticks.moved()
+    this.#turns.want()
   }
 
   /** The name is free again: who listens hears so. */
@@ -272,27 +270,31 @@ export class Room {
     return standing
   }
 
-  /** Once a second: time for windows, progress, and an end for what nobody wants any more. */
-  #turn(): void {
+  /** Once a second: time for windows, progress, and an end for what nobody wants any more. Says whether there is more to do. */
+  #turn(): boolean {
     const nowMs = performance.now()
-    let [isWatched, hasTime] = [false, false]
+    const { lingerMs = 60_000 } = this.#options
+    let [isWatched, hasTime, isOwing] = [false, false, false]
     for (const [name, standing] of this.#running) {
       standing.catchUp({ isIdle: true })
       for (const listener of standing.audience.values()) listener.progress(standing)
+      isOwing ||= standing.isOwing
       if (standing.audience.size > 0) {
         isWatched = true
         hasTime ||= hasWindow(standing.plan) && standing.held > 0
-      } else if (nowMs - standing.idleSinceMs >= LINGER_MS) {
+      } else if (nowMs - standing.idleSinceMs >= lingerMs) {
         this.#running.delete(name)
         this.#standing.delete(name)
         this.#flow.remove(standing.query)
-      }
+      } else isOwing = true
     }
-    const wanted = isWatched ? this.#time.wanted({ nextMs: this.#registry.nextMs, hasWindow: hasTime }) : null
-    if (wanted === null) return
+    const { nextMs } = this.#registry
+    const wanted = isWatched ? this.#time.wanted({ nextMs, hasWindow: hasTime }) : null
+    if (wanted === null) return isOwing || (isWatched && nextMs !== null)
     this.#time.turn(wanted).then(
       () => this.#reader.poke(),
       (error: unknown) => this.#options.log({ level: 'warn', event: 'time_unmoved', detail: String(error) }),
     )
+    return true
   }
 }

@@ -3,7 +3,7 @@ import { CallplaneError } from '../protocol/errors.ts'
 import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
 import { parseLiveFrame, type LiveRequest, type ParsedRequest, type RequestId } from '../protocol/live.ts'
 import type { Json } from '../db/sql.ts'
-import { frameOf } from './audience.ts'
+import { frameOf, type Interest } from './audience.ts'
 import type { Command } from './commands.ts'
 import type { Connection, Receiver } from './connection.ts'
 import { errorFrame } from './fault.ts'
@@ -11,7 +11,7 @@ import type { Room } from './room.ts'
 
 export interface SessionOptions {
   peer: string
-  authenticate: (key: string) => Promise<{ namespace: string }>
+  authenticate: (key: string) => Promise<Guest>
   breathe: () => Promise<void>
   enter: (namespace: string) => { room: Room; clients: () => number }
   /** The session is over; null: it never entered. */
@@ -19,6 +19,18 @@ export interface SessionOptions {
   fault: (error: unknown) => void
   /** Of a cookie: no first frame has to bring it. */
   key?: string
+  /** Whether the key still opens is asked so often. Default 30 s: a revoked key stops within a minute. Infinity: the host asks. */
+  recheckMs?: number
+  /** It had entered, and its peer has forgotten it since. */
+  restored?: { namespace: string; interests: readonly Interest[] }
+  /** The key was right; its public id, where the host has said it. */
+  entered?: (guest: Guest) => void
+}
+
+/** Whose key a client has brought. */
+export interface Guest {
+  namespace: string
+  keyId?: string
 }
 
 /** Requests that wait for their turn: more are refused, each for itself. Bounds what a flood can keep here. */
@@ -26,7 +38,6 @@ const MAX_WAITING = 100_000
 const MAX_WAITING_CHARS = 16 * 1024 * 1024
 /** Commands of one statement. */
 const MAX_COMMANDS = 500
-/** A revoked key stops within a minute. */
 const RECHECK_MS = 30_000
 /** Who leaves so much unread that not even its answers are taken is cut off. */
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024
@@ -52,7 +63,8 @@ export class Session implements Receiver {
   constructor(connection: Connection, options: SessionOptions) {
     this.#connection = connection
     this.#options = options
-    const { key } = options
+    const { key, restored } = options
+    if (restored !== undefined) void this.#restore(restored)
     if (key !== undefined) this.#enqueue({ id: 'cookie', tag: 'Auth', body: { key } }, 0)
   }
 
@@ -88,6 +100,11 @@ export class Session implements Receiver {
     this.#connection.close(error.code)
   }
 
+  /** What it can ask for again; null while the answer to a request is owed, which would be lost. */
+  get interests(): readonly Interest[] | null {
+    return this.#isBusy ? null : (this.#entered?.room.interestsOf(this) ?? [])
+  }
+
   get isOver(): boolean {
     return this.#isOver
   }
@@ -117,6 +134,18 @@ export class Session implements Receiver {
     this.#waiting.push({ request, chars })
     this.#waitingChars += chars
     if (!this.#isBusy) void this.#work()
+  }
+
+  /** Never rejects. What the client asks for meanwhile waits. */
+  async #restore({ namespace, interests }: { namespace: string; interests: readonly Interest[] }): Promise<void> {
+    this.#isBusy = true
+    this.#entered = { namespace, key: '', ...this.#options.enter(namespace) }
+    for (const interest of interests) {
+      await this.#entered.room.listen(this, { ...interest, isRestored: true }).catch((error: unknown) => {
+        this.#answer(interest.id, error)
+      })
+    }
+    await this.#work()
   }
 
   /** Never rejects. */
@@ -191,16 +220,18 @@ export class Session implements Receiver {
 
   async #authenticate(id: RequestId, key: string): Promise<void> {
     if (this.#entered !== null) throw new CallplaneError('invalid_request', 'the connection is authenticated already')
-    let namespace: string
+    const { authenticate, enter, entered, recheckMs = RECHECK_MS } = this.#options
+    let guest: Guest
     try {
-      ;({ namespace } = await this.#options.authenticate(key))
+      guest = await authenticate(key)
     } catch (error) {
       this.#answer(id, error)
       return this.end(new CallplaneError('unauthorized', 'the key does not open this plane'))
     }
     if (this.#isOver) return
-    this.#entered = { namespace, key, ...this.#options.enter(namespace) }
-    this.#recheck = setInterval(() => void this.#checkAgain(), RECHECK_MS)
+    this.#entered = { namespace: guest.namespace, key, ...enter(guest.namespace) }
+    entered?.(guest)
+    if (recheckMs < Infinity) this.#recheck = setInterval(() => void this.#checkAgain(), recheckMs)
     if (typeof this.#recheck === 'object') this.#recheck.unref()
     this.#answer(id, null)
   }

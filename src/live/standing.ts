@@ -3,7 +3,15 @@ import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Row } from '../protocol/relations.ts'
-import { diffFrame, frameOf, type Listener, type Result, type TickChanges } from './audience.ts'
+import {
+  diffFrame,
+  frameOf,
+  type Interest,
+  type Listener,
+  type Reach,
+  type Result,
+  type TickChanges,
+} from './audience.ts'
 import { errorFrame } from './fault.ts'
 import type { Change } from './kernel/batch.ts'
 import type { Dataflow, Query } from './kernel/dataflow.ts'
@@ -131,11 +139,24 @@ export class Standing implements Result {
     if (!listener.replay(this, from, past)) this.#behind.add(listener)
   }
 
+  /** Something was held back from somebody, or nobody has been told that nothing changed. */
+  get isOwing(): boolean {
+    return this.#behind.size > 0 || [...this.audience.values()].some((listener) => listener.isBehind(this.tick))
+  }
+
   /** What changed after a tick; null where that is no longer known. */
   since(tick: number): TickChanges[] | null {
     if (tick < this.#keptFrom || tick > this.tick) return null
     return this.#kept.filter((one) => one.tick > tick)
   }
+}
+
+/** Those of a client, as it can ask for them again. */
+export function interestsOf(reach: Reach, running: Iterable<Standing>): Interest[] {
+  return [...running].flatMap(({ name, audience, tick }) => {
+    const listener = audience.get(reach)
+    return listener === undefined ? [] : [{ name, ...listener.request(tick) }]
+  })
 }
 
 /** What each of them holds, and how many clients of theirs are slow. */

@@ -8,17 +8,16 @@ import { openTransports } from '../../src/live/transports.node.ts'
 import { CallplaneError } from '../../src/protocol/errors.ts'
 import { embeddedSql } from '../support/plane.ts'
 import { WireClient } from './client.ts'
+import type { Stage as SharedStage } from './peer-suite.ts'
 
 let stages = 0
 
 export type Transport = 'none' | 'websocket' | 'tcp'
 
-export interface Stage {
-  namespace: string
+export interface Stage extends SharedStage {
   peer: Peer
   /** A client that has authenticated, unless the key is null. Without a transport, `unread` is what its network has not taken. */
   connect(options?: { key?: string | null; unread?: { bytes: number } }): Promise<WireClient>
-  logged: object[]
 }
 
 /** Keys are the names of namespaces here. */
@@ -44,7 +43,10 @@ export async function newStage(
   const open = transport === 'none' ? openWithout(peer) : await openOver(peer, transport)
   return {
     namespace,
+    key: namespace,
+    sql,
     peer,
+    poke: () => peer.poke(),
     logged,
     async connect({ key = namespace, unread = { bytes: 0 } } = {}) {
       const client = await open(unread)

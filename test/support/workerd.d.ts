@@ -2,6 +2,8 @@
 declare module 'cloudflare:workers' {
   import type { DurableObjectNamespace } from '@cloudflare/workers-types'
   import type { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
+  import type { SleepingPeer } from '../../src/live/peer.workerd.ts'
+  import type { SleepingSequencer } from '../../src/live/sequencer.workerd.ts'
   export const env: {
     DATABASE_URL: string
     NEON_FETCH_ENDPOINT: string
@@ -10,6 +12,8 @@ declare module 'cloudflare:workers' {
     STATEMENTS_URL: string
     IS_LONG: boolean
     BELL: DurableObjectNamespace<SleepingBell<object>>
+    PEER: DurableObjectNamespace<SleepingPeer<object>>
+    SEQUENCER: DurableObjectNamespace<SleepingSequencer<object>>
   }
   export const exports: {
     default: { fetch(request: Request): Promise<Response>; scheduled(controller: object): Promise<void> }
@@ -19,6 +23,8 @@ declare module 'cloudflare:workers' {
 declare module 'cloudflare:test' {
   /** Drops the object's memory; its hibernating sockets stay, unless they are to be closed. Rejects where it does not run. */
   export function evictDurableObject(stub: object, options?: { webSockets?: 'close' | 'hibernate' }): Promise<void>
+  /** Runs the alarm of the object now; false: none was set. */
+  export function runDurableObjectAlarm(stub: object): Promise<boolean>
   /** Runs within the object. */
   export function runInDurableObject<R>(
     stub: object,

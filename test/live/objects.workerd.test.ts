@@ -1,0 +1,250 @@
+// The objects of live queries on Cloudflare: who is told of what, that they cost nothing while nothing happens, and that
+// they go on after an eviction as if nothing had been.
+import { env } from 'cloudflare:workers'
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import type { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
+import { SleepingPeer } from '../../src/live/peer.workerd.ts'
+import { SleepingSequencer } from '../../src/live/sequencer.workerd.ts'
+import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../../src/protocol/live.ts'
+import { from } from '../../src/protocol/from.ts'
+import { aCall, create, pollOnce, post, succeeded } from '../support/wire.ts'
+import type { WireClient } from './client.ts'
+import { byState, enqueue } from './peer-suite.ts'
+import { newStage, open, type ObjectStage } from './stage.workerd.ts'
+
+/** One of a client's address, and one of another's. */
+const [HERE, THERE] = [{}, { 'cf-connecting-ip': '1' }]
+const PEERS = ['peer-0', 'peer-1'].map((name) => env.PEER.getByName(name))
+
+async function connect(stage: ObjectStage, headers: Record<string, string> = HERE): Promise<WireClient> {
+  const client = await open(headers)
+  await client.ask('Auth', { key: stage.key })
+  return client
+}
+
+async function watching(stage: ObjectStage, headers: Record<string, string> = HERE): Promise<WireClient> {
+  // Else the sequencer looks for those who do not know yet that somebody watches.
+  await minutePasses(stage)
+  const client = await connect(stage, headers)
+  await client.ask('Register', { name: 'states', plan: byState })
+  await client.ask('Interest', { name: 'states' })
+  await expect.poll(() => client.of('states')).toHaveLength(1)
+  return client
+}
+
+/** The last arms run out. */
+async function minutePasses({ namespace }: ObjectStage): Promise<void> {
+  const bell = env.BELL.getByName(namespace)
+  await bell.isQuietSince(0)
+  await runInDurableObject(bell, (_, { storage }) => storage.put('armedUntilMs', Date.now() - 10))
+  await evictDurableObject(bell)
+}
+
+/** By now, everything that a client was told is attached to its socket. */
+async function attached(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 150))
+}
+
+async function evict({ namespace }: ObjectStage): Promise<void> {
+  await attached()
+  // Who has not been asked for anything does not run.
+  const objects = [...PEERS, env.SEQUENCER.getByName(namespace)]
+  await Promise.all(objects.map((object) => evictDurableObject(object).catch(() => {})))
+}
+
+const pending = (count: number) => [{ service: 'greeter', state: 'pending', count }]
+const statements = async () => Number(await (await fetch(env.STATEMENTS_URL)).text())
+/** How often an object of the kind was asked for something. */
+function calls<T extends object>(object: T, methods: readonly (keyof T & string)[]): () => number {
+  const spies = methods.map((method) => vi.spyOn(object, method as never))
+  onTestFinished(() => spies.forEach((spy) => spy.mockRestore()))
+  return () => spies.reduce((sum, spy) => sum + spy.mock.calls.length, 0)
+}
+
+test('what the Worker commits is heard at every peer', async () => {
+  const stage = await newStage()
+  const clients = [await watching(stage, HERE), await watching(stage, THERE)]
+  await create(stage, [await aCall(), await aCall()])
+  for (const client of clients) await expect.poll(() => client.rows('states')).toEqual(pending(2))
+  const { jobs } = await pollOnce(stage, { capacity: 2 })
+  const running = [{ service: 'greeter', state: 'running', count: 2 }]
+  for (const client of clients) await expect.poll(() => client.rows('states')).toEqual(running)
+  await pollOnce(stage, { capacity: 0, reports: jobs.map((job) => succeeded(job, 1)) })
+  const done = [{ service: 'greeter', state: 'succeeded', count: 2 }]
+  for (const client of clients) await expect.poll(() => client.rows('states')).toEqual(done)
+})
+
+test('while nobody watches, writers ask nothing of it', async () => {
+  const stage = await newStage()
+  const asked = calls(SleepingSequencer.prototype, ['poke', 'armed', 'follow'])
+  const call = await aCall()
+  await create(stage, [call])
+  await pollOnce(stage)
+  await post(stage, '/v1/calls/cancel', { ids: [call.id] })
+  expect(asked()).toBe(0)
+  const client = await watching(stage)
+  client.close()
+  const bell = env.BELL.getByName(stage.namespace)
+  const watched = () => runInDurableObject(bell, (_, { storage }) => storage.get('watched'))
+  expect(await watched()).toBe(stage.namespace)
+  await expect.poll(watched, { timeout: 10_000 }).toBeUndefined()
+  const sequencer = env.SEQUENCER.getByName(stage.namespace)
+  expect(await runInDurableObject(sequencer, async (_, { storage }) => [...(await storage.list())])).toEqual([])
+})
+
+test(
+  'objects sleep within 15 s of silence with sockets open, and a write wakes them',
+  { timeout: 60_000 },
+  async () => {
+    const stage = await newStage()
+    await minutePasses(stage)
+    const clients = [await connect(stage, HERE), await connect(stage, THERE)]
+    for (const client of clients) await client.ask('Interest', { name: 'queues' })
+    const objects = [...PEERS, env.SEQUENCER.getByName(stage.namespace)]
+    const lives = () => Promise.all(objects.map((object) => runInDurableObject(object, (instance) => instance)))
+    const before = await lives()
+    // The sweep that is to come for calls of other tests.
+    await runInDurableObject(env.BELL.getByName(':alarm'), (_, { storage }) => storage.deleteAlarm())
+    const asked = await statements()
+    await new Promise((resolve) => setTimeout(resolve, 15_000))
+    expect((await statements()) - asked).toBe(0)
+    const after = await lives()
+    for (const [index, life] of after.entries()) expect(life).not.toBe(before[index])
+    await create(stage, [await aCall()])
+    for (const client of clients) await expect.poll(() => client.rows('queues')).toHaveLength(1)
+  },
+)
+
+test('a client that asks for a sign of life gets one, and wakes nobody', async () => {
+  const stage = await newStage()
+  const client = await watching(stage)
+  const asked = calls(SleepingPeer.prototype, ['webSocketMessage'])
+  const answer = client.next((result) => 'Ok' in result)
+  client.raw(SIGN_OF_LIFE)
+  expect(await answer).toEqual(JSON.parse(SIGN_OF_LIFE_ANSWER))
+  expect(asked()).toBe(0)
+})
+
+test('what a writer committed that died before its poke is found when its arm runs out', async () => {
+  const stage = await newStage()
+  await minutePasses(stage)
+  const client = await connect(stage)
+  await client.ask('Interest', { name: 'queues' })
+  const sequencer = env.SEQUENCER.getByName(stage.namespace)
+  await env.BELL.getByName(stage.namespace).arm()
+  await sequencer.poke({ v: 1, namespace: stage.namespace }) // else the look of the arm may find it
+  await enqueue({ ...stage, poke() {} }, 1)
+  expect(await runDurableObjectAlarm(sequencer)).toBe(true)
+  await expect.poll(() => client.rows('queues')).toHaveLength(1)
+})
+
+test('evicted between any two frames, they go on: nothing is said twice, and nothing is missed', async () => {
+  const stage = await newStage()
+  const clients = [await watching(stage, HERE), await watching(stage, THERE)]
+  for (let count = 1; count <= 4; count++) {
+    await evict(stage)
+    if (count === 2)
+      expect(await clients[0]?.ask('Status')).toMatchObject({ Status: [expect.anything(), { clients: 1 }] })
+    await enqueue(stage, 1)
+    for (const client of clients) await expect.poll(() => client.rows('states')).toEqual(pending(count))
+  }
+  const [client] = clients
+  await evict(stage)
+  expect(await client?.ask('Uninterest', { name: 'states' })).toHaveProperty('Ok')
+  await evict(stage)
+  expect(await client?.ask('Uninterest', { name: 'states' })).toMatchObject({
+    Error: [expect.anything(), 'not_found', expect.any(String)],
+  })
+})
+
+test('more interests than fit onto a socket are kept too', { timeout: 60_000 }, async () => {
+  const stage = await newStage()
+  await minutePasses(stage)
+  const client = await connect(stage)
+  const names = Array.from({ length: 80 }, (_, n) => `${'a_query_with_a_long_name_'.repeat(4)}${n}`)
+  const { plan } = from('runners').select('host')
+  await client.askAll(names.map((name) => ['Register', { name, plan }]))
+  await client.askAll(names.map((name) => ['Interest', { name }]))
+  await evict(stage)
+  const services = [{ name: 'greeter', slots: 1, functions: [{ name: 'hello', policy: {} }] }]
+  await post(stage, '/v1/runners/register', { runner: crypto.randomUUID(), host: 'one', services })
+  for (const name of names) await expect.poll(() => client.rows(name)).toEqual([{ host: 'one' }])
+})
+
+test('a request whose answer was owed as the object was evicted ends the connection, so that it is asked again', async () => {
+  const stage = await newStage()
+  const client = await watching(stage)
+  await attached()
+  const [peer] = PEERS
+  await runInDurableObject(peer ?? {}, (_, state) => {
+    for (const socket of state.getWebSockets()) {
+      const known = socket.deserializeAttachment() as object
+      socket.serializeAttachment({ ...known, interests: null })
+    }
+  })
+  await evictDurableObject(peer ?? {})
+  await enqueue(stage, 1)
+  await expect.poll(() => client.isClosed).toBe(true)
+  expect(client.received.at(-1)).toMatchObject({ Error: [null, 'closed', expect.any(String)] })
+})
+
+test('a revoked key hears nothing more once its object wakes', async () => {
+  const stage = await newStage()
+  const client = await watching(stage)
+  const { keyId } = await runInDurableObject(PEERS[0] ?? {}, async (_, state) => {
+    await attached()
+    const all = state
+      .getWebSockets()
+      .map((socket) => (socket.deserializeAttachment() as { guest: { namespace: string; keyId: string } | null }).guest)
+    return all.find((guest) => guest?.namespace === stage.namespace) ?? { keyId: '' }
+  })
+  await stage.sql('update callplane.keys set revoked_at = now() where namespace = $1 and id = $2', [
+    stage.namespace,
+    keyId,
+  ])
+  await evict(stage)
+  await enqueue(stage, 1)
+  await expect.poll(() => client.isClosed).toBe(true)
+  expect(client.received.at(-1)).toMatchObject({ Error: [null, 'unauthorized', expect.any(String)] })
+  expect(client.rows('states')).toEqual([])
+})
+
+test('what is said in another version is refused, and logged', async () => {
+  const stage = await newStage()
+  const log = vi.spyOn(console, 'log').mockImplementation(() => {})
+  onTestFinished(() => log.mockRestore())
+  const message = { v: 2 as 1, namespace: stage.namespace }
+  const { namespace } = stage
+  const tell = (object: object, run: (instance: object) => Promise<unknown>) =>
+    runInDurableObject(object, (instance) => expect(run(instance)).rejects.toThrow('version 2'))
+  await tell(env.SEQUENCER.getByName(namespace), (it) => (it as SleepingSequencer<object>).poke(message))
+  await tell(PEERS[0] ?? {}, (it) => (it as SleepingPeer<object>).hear({ ...message, after: 0, entries: [] }))
+  const watch = { ...message, isWatched: true }
+  await tell(env.BELL.getByName(namespace), (it) => (it as SleepingBell<object>).watch(watch))
+  const events = log.mock.calls.map(([line]) => (JSON.parse(String(line)) as { event: string }).event)
+  expect(events).toEqual(['sequencer_refused', 'peer_refused'])
+})
+
+test('the key of a page comes as its cookie, from the own origin alone', async () => {
+  const stage = await newStage()
+  const cookie = `callplane_key=${stage.key}`
+  const page = await open({ cookie, origin: 'https://plane.test', host: 'plane.test' })
+  await expect.poll(() => page.received).toEqual([{ Ok: 'cookie' }])
+  const other = await open({ cookie, origin: 'https://other.test', host: 'plane.test' })
+  other.raw('[{"id":1,"Status":{}}]')
+  await expect.poll(() => other.isClosed).toBe(true)
+})
+
+test('who brings no key ends', async () => {
+  const client = await open()
+  const [peer] = PEERS
+  await runInDurableObject(peer ?? {}, (_, state) => {
+    for (const socket of state.getWebSockets()) {
+      const known = socket.deserializeAttachment() as { acceptedAtMs: number }
+      socket.serializeAttachment({ ...known, acceptedAtMs: known.acceptedAtMs - 10_000 })
+    }
+  })
+  expect(await runDurableObjectAlarm(peer ?? {})).toBe(true)
+  await expect.poll(() => client.isClosed).toBe(true)
+})
