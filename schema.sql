@@ -11,6 +11,7 @@
 --   sweep      the maintenance that cron, claims and alarms share
 --   event      a step of a job, in the log that live queries follow
 --   tick       the logical time of that log: a number that only grows, given to events that have committed
+--   peer       a process that answers live queries, from that log; its clients are connected to it
 --
 -- The life of a job
 --
@@ -301,4 +302,23 @@ create table if not exists callplane.heads (
   epoch int8 not null default 0,
   holder uuid,
   expires_at timestamptz
+);
+
+-- Peers that have clients in a namespace, and how each does. A lease, which is renewed only while something happens there: over
+-- an idle plane all of them run out, and nobody is missed. Where something does happen, whoever was poked for it and renewed
+-- finds those who were poked as well and did not: one deletes the row, and with it appends the command PeerGone, so that all
+-- drop what was that peer's at the same tick. One that lives all the same comes back with its next renewal.
+create table if not exists callplane.peers (
+  namespace text not null,
+  id uuid not null,
+  started_at timestamptz not null default now(),
+  seen_at timestamptz not null default now(), -- of the last renewal, as is all that follows
+  expires_at timestamptz not null,
+  tick int8 not null,
+  lag int8 not null, -- ticks up to the head
+  clients int8 not null,
+  slow_clients int8 not null,
+  queries int8 not null,
+  state_rows int8 not null, -- in all operators of the queries
+  primary key (namespace, id)
 );

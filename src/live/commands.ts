@@ -13,6 +13,8 @@ export type Command =
   /** A row of a table beside the jobs came or changed; or went. The last one holds. */
   | { Put: { relation: string; row: Json } }
   | { Drop: { relation: string; row: Json } }
+  /** The lease of a peer has run out while others were awake. */
+  | { PeerGone: { peer: string } }
   /** Milliseconds since 1970 by the database's clock: all windows move there. */
   | { Time: number }
   /** A time too, up to which comes what was given for a later one. */
@@ -29,7 +31,7 @@ export interface Appended {
  * nothing behind that depends on its place.
  */
 export function isKept(command: Command): boolean {
-  return !('Time' in command || 'Put' in command || 'Drop' in command)
+  return !('Time' in command || 'Put' in command || 'Drop' in command || 'PeerGone' in command)
 }
 
 /** A command with the number under which its peer waits for it; none where no client sent it. */

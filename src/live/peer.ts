@@ -5,7 +5,8 @@ import { CallplaneError } from '../protocol/errors.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Acceptor, Connection } from './connection.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
-import { Room, type RoomState } from './room.ts'
+import type { RoomState } from './room-options.ts'
+import { Room } from './room.ts'
 import { Session, type Guest, type SessionOptions } from './session.ts'
 
 export interface PeerOptions {
@@ -51,7 +52,6 @@ export class Peer implements Acceptor {
   ): Session {
     const { authenticate, breathe, recheckMs } = this.#options
     const session = new Session(connection, {
-      peer: this.id,
       authenticate,
       breathe,
       enter: (namespace) => this.#enter(namespace),
@@ -91,19 +91,21 @@ export class Peer implements Acceptor {
     await this.#options.closed?.()
   }
 
-  #enter(namespace: string): { room: Room; clients: () => number } {
+  #enter(namespace: string): Room {
     const known = this.#rooms.get(namespace)
     const entry = known ?? { room: this.#open(namespace), clients: 0 }
     if (known === undefined) this.#rooms.set(namespace, entry)
     clearTimeout(entry.timer)
     entry.clients++
-    return { room: entry.room, clients: () => entry.clients }
+    return entry.room
   }
 
   #open(namespace: string): Room {
     const { sql, openLog, breathe, log, maxRows, lingerMs, builtIn = new Map<string, Plan>() } = this.#options
     const { arm = async () => {} } = this.#options
     return new Room(namespace, {
+      peer: this.id,
+      clients: () => this.#rooms.get(namespace)?.clients ?? 0,
       sql,
       builtIn,
       breathe,

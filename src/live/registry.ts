@@ -123,7 +123,7 @@ export class Registry {
     else if ('Time' in command) this.nowMs = Math.max(this.nowMs, command.Time)
     else if ('Due' in command) this.nowMs = Math.max(this.nowMs, command.Due)
     else if ('Put' in command) return this.#write(command.Put, 1)
-    else return this.#write(command.Drop, -1)
+    else if ('Drop' in command) return this.#write(command.Drop, -1)
     return []
   }
 

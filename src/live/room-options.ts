@@ -1,9 +1,14 @@
-// What a peer gives to the room of a namespace.
+// What a peer gives to the room of a namespace, and may ask of it.
 import type { Sql } from '../db/sql.ts'
 import type { Plan } from '../protocol/plan.ts'
+import type { Dataflow } from './kernel/dataflow.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
+import type { Registry } from './registry.ts'
 
 export interface RoomOptions {
+  /** The id of the peer. */
+  peer: string
+  clients: () => number
   /** For reading tables: statements that may take long. */
   sql: Sql
   /** Before a commit. */
@@ -17,4 +22,10 @@ export interface RoomOptions {
   /** A query that nobody is interested in any more goes on for so long, for who comes back. Default 60 s. */
   lingerMs?: number
   log: (event: { level: 'warn'; event: string; detail: string }) => void
+}
+
+export interface RoomState {
+  tick: number
+  registry: Registry
+  flow: Dataflow
 }

@@ -15,22 +15,17 @@ import { errorFrame } from './fault.ts'
 import { Dataflow, type RelationChange } from './kernel/dataflow.ts'
 import type { Entry } from './log.ts'
 import type { LogReader } from './reader.ts'
+import { Presence } from './presence.ts'
 import { registryAt } from './registry-at.ts'
 import { Registry } from './registry.ts'
 import { Resume } from './resume.ts'
-import type { RoomOptions } from './room-options.ts'
+import type { RoomOptions, RoomState } from './room-options.ts'
 import type { Head } from './stamp.ts'
-import { interestsOf, Standing, statusOf } from './standing.ts'
+import { interestsOf, loadOf, Standing, statusOf } from './standing.ts'
 import { changesOfStep } from './step-changes.ts'
 import { Ticks } from './ticks.ts'
 import { Turns } from './turns.ts'
 import { hasWindow, WindowTime } from './window-time.ts'
-
-export interface RoomState {
-  tick: number
-  registry: Registry
-  flow: Dataflow
-}
 
 /** What a query may hold, unless the options say so. */
 const MAX_ROWS = 1_000_000
@@ -47,6 +42,7 @@ export class Room {
   readonly #time: WindowTime
   readonly #begun: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #resume: Resume
+  readonly #presence: Presence
   #registry: Registry
   #flow: Dataflow
   #standing = new Map<string, Promise<Standing>>()
@@ -60,18 +56,21 @@ export class Room {
     this.#flow = this.#newFlow()
     const [poke, ticks] = [() => this.poke(), this.#ticks]
     this.#resume = new Resume({ ...options, namespace, ticks, maxRows: options.maxRows ?? MAX_ROWS, poke })
+    this.#presence = new Presence({ ...options, namespace, load: () => loadOf(this.status()) })
     this.#line = new CommandLine(options.sql, namespace)
     this.#time = new WindowTime(options.sql, namespace, crypto.randomUUID())
     this.#begun.promise.catch(() => {})
     this.#reader = options.openLog({
       begun: (head) => this.#begin(head),
       read: (entries) => this.#read(entries),
-      failed: (error) => options.log({ level: 'warn', event: 'log_unread', detail: String(error) }),
+      failed: (error) => this.#unable('log_unread', error),
     })
   }
 
-  status(): Pick<PeerStatus, 'tick' | 'slowClients' | 'queries'> {
-    return { tick: this.#ticks.now, ...statusOf([...this.#running.values()]) }
+  status(): PeerStatus {
+    const { peer, clients } = this.#options
+    const { lag } = this.#presence
+    return { peer, tick: this.#ticks.now, lag, clients: clients(), ...statusOf([...this.#running.values()]) }
   }
 
   /** What it has made of the log so far, for who compares it with others. */
@@ -80,6 +79,8 @@ export class Room {
   }
 
   poke(): void {
+    this.#presence.poked()
+    this.#turns.want()
     this.#reader.poke()
   }
 
@@ -92,6 +93,7 @@ export class Room {
     this.#time.release()
     this.#ticks.close()
     await this.#reader.close()
+    await this.#presence.leave().catch((reason: unknown) => this.#unable('peer_row_left', reason))
   }
 
   /** Appends commands of a client and waits until each has been applied here: null, or why it was not. */
@@ -104,7 +106,7 @@ export class Room {
 
   /** From here on the client hears of the query: its rows now, or what it missed since `from`, and every change. */
   async listen(reach: Reach, request: Interest): Promise<void> {
-    const { id, name, granularity, from } = request
+    const { id, name, from } = request
     await this.#begun.promise
     const standing = await this.#stand(name)
     const missed = from === undefined ? null : await this.#resume.past(standing, from, this.#registry)
@@ -112,11 +114,7 @@ export class Room {
     // It was unregistered, or the log began anew, since it stood.
     if (this.#running.get(name) !== standing) return this.listen(reach, request)
     standing.checkSendable()
-    const listener = new Listener(reach, {
-      id,
-      tick: standing.tick,
-      ...(granularity === undefined ? {} : { granularity }),
-    })
+    const listener = new Listener(reach, { ...request, tick: standing.tick })
     standing.audience.set(reach, listener)
     this.#turns.want()
     const rest = missed === null ? null : standing.since(missed.until)
@@ -202,13 +200,12 @@ export class Room {
         const { number, command } = entry.command as unknown as Sent // as appended by a peer
         const applied = this.#registry.apply(command, entry.atMs)
         if ('Time' in command || 'Due' in command) this.#time.came()
+        if ('PeerGone' in command) this.#presence.gone(command.PeerGone.peer)
         for (const change of applied.changes) changes.push(change)
         const tell = number === undefined ? null : this.#line.applied(entry.client, number, applied)
         if (tell !== null) done.push(tell)
         if ('Unregister' in command && applied.error === null) this.#retire(command.Unregister.name)
-      } else {
-        changes.push(...changesOfStep(entry))
-      }
+      } else changes.push(...changesOfStep(entry))
     }
     this.#ticks.move(tick, changes)
     this.#flow.apply(changes)
@@ -272,6 +269,7 @@ export class Room {
 
   /** Once a second: time for windows, progress, and an end for what nobody wants any more. Says whether there is more to do. */
   #turn(): boolean {
+    this.#presence.turn().catch((error: unknown) => this.#unable('peer_unrenewed', error))
     const nowMs = performance.now()
     const { lingerMs = 60_000 } = this.#options
     let [isWatched, hasTime, isOwing] = [false, false, false]
@@ -290,11 +288,13 @@ export class Room {
     }
     const { nextMs } = this.#registry
     const wanted = isWatched ? this.#time.wanted({ nextMs, hasWindow: hasTime }) : null
-    if (wanted === null) return isOwing || (isWatched && nextMs !== null)
-    this.#time.turn(wanted).then(
-      () => this.#reader.poke(),
-      (error: unknown) => this.#options.log({ level: 'warn', event: 'time_unmoved', detail: String(error) }),
-    )
+    if (wanted === null) return isOwing || this.#presence.isPoked || (isWatched && nextMs !== null)
+    const moved = this.#time.turn(wanted).then(() => this.#reader.poke())
+    moved.catch((error: unknown) => this.#unable('time_unmoved', error))
     return true
+  }
+
+  #unable(event: string, reason: unknown): void {
+    this.#options.log({ level: 'warn', event, detail: String(reason) })
   }
 }

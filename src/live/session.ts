@@ -10,10 +10,9 @@ import { errorFrame } from './fault.ts'
 import type { Room } from './room.ts'
 
 export interface SessionOptions {
-  peer: string
   authenticate: (key: string) => Promise<Guest>
   breathe: () => Promise<void>
-  enter: (namespace: string) => { room: Room; clients: () => number }
+  enter: (namespace: string) => Room
   /** The session is over; null: it never entered. */
   left: (namespace: string | null) => void
   fault: (error: unknown) => void
@@ -46,7 +45,6 @@ interface Entered {
   namespace: string
   key: string
   room: Room
-  clients: () => number
 }
 
 export class Session implements Receiver {
@@ -139,9 +137,10 @@ export class Session implements Receiver {
   /** Never rejects. What the client asks for meanwhile waits. */
   async #restore({ namespace, interests }: { namespace: string; interests: readonly Interest[] }): Promise<void> {
     this.#isBusy = true
-    this.#entered = { namespace, key: '', ...this.#options.enter(namespace) }
+    const room = this.#options.enter(namespace)
+    this.#entered = { namespace, key: '', room }
     for (const interest of interests) {
-      await this.#entered.room.listen(this, { ...interest, isRestored: true }).catch((error: unknown) => {
+      await room.listen(this, { ...interest, isRestored: true }).catch((error: unknown) => {
         this.#answer(interest.id, error)
       })
     }
@@ -210,8 +209,7 @@ export class Session implements Receiver {
         return this.#answer(id, null)
       }
       if (request.tag === 'Status') {
-        const { clients } = this.#here()
-        return this.send(frameOf({ Status: [id, { peer: this.#options.peer, clients: clients(), ...room.status() }] }))
+        return this.send(frameOf({ Status: [id, room.status()] }))
       }
     } catch (error) {
       this.#answer(id, error)
@@ -229,7 +227,7 @@ export class Session implements Receiver {
       return this.end(new CallplaneError('unauthorized', 'the key does not open this plane'))
     }
     if (this.#isOver) return
-    this.#entered = { namespace: guest.namespace, key, ...enter(guest.namespace) }
+    this.#entered = { namespace: guest.namespace, key, room: enter(guest.namespace) }
     entered?.(guest)
     if (recheckMs < Infinity) this.#recheck = setInterval(() => void this.#checkAgain(), recheckMs)
     if (typeof this.#recheck === 'object') this.#recheck.unref()

@@ -15,6 +15,7 @@ import {
 import { errorFrame } from './fault.ts'
 import type { Change } from './kernel/batch.ts'
 import type { Dataflow, Query } from './kernel/dataflow.ts'
+import type { Load } from './presence.ts'
 import type { Ticks } from './ticks.ts'
 
 /** Changed rows that are kept for clients that come back. */
@@ -157,6 +158,11 @@ export function interestsOf(reach: Reach, running: Iterable<Standing>): Interest
     const listener = audience.get(reach)
     return listener === undefined ? [] : [{ name, ...listener.request(tick) }]
   })
+}
+
+export function loadOf({ tick, clients, slowClients, queries }: PeerStatus): Load {
+  const rows = queries.reduce((sum, query) => sum + query.rows, 0)
+  return { tick, clients, slowClients, queries: queries.length, rows }
 }
 
 /** What each of them holds, and how many clients of theirs are slow. */

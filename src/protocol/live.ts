@@ -49,6 +49,8 @@ export type LiveResult =
 export interface PeerStatus {
   peer: string
   tick: number
+  /** Ticks that the log was ahead of it, a few seconds ago. */
+  lag: number
   clients: number
   slowClients: number
   queries: { name: string; clients: number; rows: number; stopped: string | null }[]

@@ -235,7 +235,12 @@ export class FakePeer {
         break
       case 'Status':
         return [
-          { Status: [id, { peer: 'fake', tick: this.tick, clients: this.open.length, slowClients: 0, queries: [] }] },
+          {
+            Status: [
+              id,
+              { peer: 'fake', tick: this.tick, lag: 0, clients: this.open.length, slowClients: 0, queries: [] },
+            ],
+          },
         ]
     }
     return [{ Ok: id }]
