@@ -29,7 +29,7 @@ beforeAll(async () => {
   database = pgSql({ connectionString: url, max: 4 })
   await migrate(database.sql, readSchema())
   planes = await Promise.all(Array.from({ length: 3 }, () => startPlane(url)))
-}, 60_000)
+})
 afterAll(async () => {
   await Promise.all(planes.map((plane) => plane.kill()))
   await database.close()
@@ -154,7 +154,7 @@ test('commands sent in any mix to any of them make the same of all of them, at t
     }),
     { numRuns: RUNS },
   )
-}, 120_000)
+})
 
 /** Asks until the peer has heard of the name: another one was told of it. */
 async function interested(client: WireClient, name: string): Promise<void> {

@@ -54,7 +54,7 @@ test('of many who notice that a peer is gone one announces it, and it goes into 
   const { stage, sql, dead, others } = await withDead()
   for (const peer of others) await renewPeer(sql, stage.namespace, peer, { ...load, leaseMs: 60_000 })
   const counts = await Promise.all([...others, ...others].map((peer) => announceLost(sql, stage.namespace, peer)))
-  expect(counts.toSorted()).toEqual([0, 0, 0, 1])
+  expect(counts.toSorted((a, b) => a - b)).toEqual([0, 0, 0, 1])
   expect(await announced(stage)).toEqual([{ peer: dead }])
   expect(await rowsOf(stage)).toHaveLength(3)
 })

@@ -37,7 +37,7 @@ beforeAll(async () => {
   url = await freshDatabase()
   database = pgSql({ connectionString: url, max: 4 })
   await migrate(database.sql, readSchema())
-}, 60_000)
+})
 afterAll(() => database.close())
 
 async function start(): Promise<PlaneProcess> {
@@ -118,7 +118,7 @@ test('a client whose peer was killed goes on at another one from its tick: nothi
   }
   await writer.stop()
   await expect.poll(() => isAlike(client, stayed), { timeout: 20_000, interval: 50 }).toBe(true)
-}, 120_000)
+})
 
 test('a watch of the SDK does not see that its peer was killed', async () => {
   const namespace = 'watched'

@@ -202,7 +202,7 @@ test('whoever comes back to another peer, from whichever tick, is told what othe
     ),
     { numRuns: isLong ? 300 : 8 },
   )
-}, 180_000)
+})
 
 /** A client that was at one peer until a tick, and what happens before it comes back to another. */
 async function away(plan: Plan): Promise<{
@@ -298,7 +298,7 @@ test('who missed more than a peer reads for one client begins anew, and so does 
   for (let n = 0; n < 11; n++) await history.take({ do: 'enqueue', function: 'again', count: 1_000 })
   expect(await comeBack()).toEqual(anew)
   expect(await comeBack(tick + 1)).toEqual(Array.from({ length: 10 }, () => 'QueryDiff'))
-}, 60_000)
+})
 
 test('those who come back together have the log read once, for the one that was away for longest', async () => {
   const real = await embeddedSql()
