@@ -5,6 +5,7 @@ import { FILTER_HELP, FILTER_OPTIONS, readFilter } from './calls-filter.ts'
 import { readArgs, UsageError, type Command } from './command.ts'
 import { showDuration } from './duration.ts'
 import { withPlane } from './plane.ts'
+import { linesOfTable } from './table.ts'
 
 export const listCalls: Command = {
   summary: 'calls that fit, newest first',
@@ -33,7 +34,7 @@ Needs a key with the scope watch.`,
     if (found.length === 0) {
       return console.log(Object.keys(filter).length > 0 ? 'No call fits.' : 'No calls yet: "npm run demo" makes some.')
     }
-    for (const line of table([HEAD, ...found.map(cellsOf)])) console.log(line)
+    for (const line of linesOfTable([HEAD, ...found.map(cellsOf)])) console.log(line)
     if (isMore) console.log(`\nThere are more: --limit ${limit * 2}, or --all`)
   },
 }
@@ -59,14 +60,4 @@ function cellsOf(call: CallSummary): string[] {
     finishedAt === undefined ? '' : showDuration(finishedAt.getTime() - createdAt.getTime()),
     call.redrivenAs === undefined ? '' : `redriven as ${call.redrivenAs}`,
   ]
-}
-
-function table(rows: string[][]): string[] {
-  const widths = HEAD.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  )
 }

@@ -6,10 +6,11 @@ import { dev } from './dev.ts'
 import { keys } from './keys.ts'
 import { migrate } from './migrate.ts'
 import { fail, UsageError, type Command } from './command.ts'
+import { peers } from './peers.ts'
 import { serve } from './serve.ts'
 import { watch } from './watch.ts'
 
-const COMMANDS: Record<string, Command> = { dev, serve, migrate, keys, calls, watch }
+const COMMANDS: Record<string, Command> = { dev, serve, migrate, keys, calls, watch, peers }
 
 function help(): string {
   const lines = Object.entries(COMMANDS).map(([name, command]) => `  ${name.padEnd(9)} ${command.summary}`)

@@ -37,7 +37,8 @@ function nobodyAnswers(url: string, cause: unknown): Error {
   return new Error(`no plane answers at ${url}: start one with "npm start", or set CALLPLANE_URL`, { cause })
 }
 
-export async function ask<Request, Answer>(endpoint: Endpoint<Request, Answer>, request: Request): Promise<Answer> {
+/** Without a request where the endpoint reads none. */
+export async function ask<Request, Answer>(endpoint: Endpoint<Request, Answer>, request?: Request): Promise<Answer> {
   const response = await fetch(new URL(endpoint.path, planeUrl()), {
     method: endpoint.method,
     headers: {
@@ -45,7 +46,7 @@ export async function ask<Request, Answer>(endpoint: Endpoint<Request, Answer>, 
       'content-type': 'application/msgpack',
       accept: 'application/msgpack',
     },
-    body: encodeBody(request),
+    ...(endpoint.request === null ? {} : { body: encodeBody(request) }),
   }).catch((cause: unknown) => {
     throw nobodyAnswers(planeUrl(), cause)
   })

@@ -19,6 +19,7 @@ import { keyRoutes } from './keys.ts'
 import { createMetrics } from './metrics.ts'
 import { openApiDocument } from './openapi.ts'
 import { newOutage } from './outage.ts'
+import { peerRoutes } from './peers.ts'
 import { runnerRoutes } from './runners.ts'
 
 const DEFAULT_RETENTION_MS = 7 * 86_400_000
@@ -102,6 +103,7 @@ export function createApp({
   app.route('/v1/call', jsonDoorRoutes(plane))
   app.route('/v1/runners', runnerRoutes(plane))
   app.route('/v1/keys', keyRoutes(plane))
+  app.route('/v1/peers', peerRoutes(plane))
 
   app.notFound((c) => {
     const message = `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: see /openapi.json`

@@ -3,6 +3,7 @@ import { callAsJson, cancelCalls, createCalls, getCall, waitCalls } from './call
 import type { Endpoint } from './endpoint.ts'
 import { listCalls } from './list-calls.ts'
 import { createKey, listKeys, revokeKey } from './keys.ts'
+import { listPeers } from './peers.ts'
 import { redriveCalls } from './redrive-calls.ts'
 import { leaveRunner, poll, registerRunner } from './runners.ts'
 import { anything, answer, string } from './shape.ts'
@@ -53,6 +54,7 @@ export const ENDPOINTS: Record<string, AnyEndpoint> = {
   createKey,
   listKeys,
   revokeKey,
+  listPeers,
   health,
   ready,
   metrics,
