@@ -149,6 +149,8 @@ test('evicted between any two frames, they go on: nothing is said twice, and not
     await enqueue(stage, 1)
     for (const client of clients) await expect.poll(() => client.rows('states')).toEqual(pending(count))
   }
+  // To its key, its query and its interest.
+  expect(clients[1]?.received.filter((result) => 'Ok' in result)).toHaveLength(3)
   const [client] = clients
   await evict(stage)
   expect(await client?.ask('Uninterest', { name: 'states' })).toHaveProperty('Ok')
@@ -234,6 +236,14 @@ test('the key of a page comes as its cookie, from the own origin alone', async (
   const other = await open({ cookie, origin: 'https://other.test', host: 'plane.test' })
   other.raw('[{"id":1,"Status":{}}]')
   await expect.poll(() => other.isClosed).toBe(true)
+})
+
+test('a frame that is too long is refused, and ends the connection', async () => {
+  const stage = await newStage()
+  const client = await connect(stage)
+  client.raw('é'.repeat(600_000))
+  await expect.poll(() => client.isClosed).toBe(true)
+  expect(client.received.at(-1)).toMatchObject({ Error: [null, 'payload_too_large', expect.any(String)] })
 })
 
 test('who brings no key ends', async () => {
