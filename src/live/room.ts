@@ -156,8 +156,7 @@ export class Room {
   /** Begins at a tick: at first, and again where events were left out, when everything that was known is void. */
   async #begin(head: Head): Promise<void> {
     const { sql, builtIn } = this.#options
-    const { registry } = await registryAt(sql, this.#namespace, { tick: head.tick, builtIn })
-    this.#registry = registry
+    this.#registry = (await registryAt(sql, this.#namespace, { tick: head.tick, builtIn })).registry
     this.#flow = this.#newFlow()
     this.#flow.advance(this.#registry.nowMs)
     this.#ticks.begin(head.tick)
@@ -165,6 +164,7 @@ export class Room {
     this.#running = new Map()
     this.#standing = new Map()
     this.#begun.resolve()
+    this.#turns.want()
     this.#time.release()
     this.#line.fail(new CallplaneError('database_unavailable', 'whether the command was applied is not known'))
     for (const standing of before) {
