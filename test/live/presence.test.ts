@@ -114,6 +114,5 @@ test('a peer that hears that it is gone comes back', async () => {
   ])
   await announceLost(sql, stage.namespace, crypto.randomUUID())
   expect(await rowsOf(stage)).toEqual([])
-  peer.poke()
   await expect.poll(() => rowsOf(stage), { timeout: 20_000 }).toMatchObject([{ id: peer.id }])
 })
