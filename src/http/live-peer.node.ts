@@ -3,12 +3,16 @@ import type { Server } from 'node:http'
 import { pgSql } from '../db/pg.ts'
 import type { Sql } from '../db/sql.ts'
 import { Peer } from '../live/peer.ts'
+import type { Load } from '../live/presence.ts'
 import { readForEver, type LogReader, type ReaderEvents } from '../live/reader.ts'
+import { loadOf } from '../live/standing.ts'
 import { showAddress } from '../live/tcp.node.ts'
 import { threadedLog } from '../live/threaded-log.node.ts'
 import { openTransports, type TransportOptions } from '../live/transports.node.ts'
+import type { PeerStatus } from '../protocol/live.ts'
 import type { App } from './app.ts'
 import { livePeerOptions } from './live-peer.ts'
+import type { GaugeValues } from './metrics.ts'
 
 /** For reading tables and appending commands, beside those of the calls. */
 const CONNECTIONS = 4
@@ -23,7 +27,7 @@ export interface LogSource {
 
 /** Closing it closes its log. */
 export function livePeer(app: App, log: LogSource): Peer {
-  return new Peer({
+  const peer = new Peer({
     ...livePeerOptions(app),
     sql: log.sql,
     openLog: log.openLog,
@@ -31,6 +35,20 @@ export function livePeer(app: App, log: LogSource): Peer {
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     log: app.plane.log,
   })
+  app.plane.metrics.readGauges(() => gaugesOf(peer.status()))
+  return peer
+}
+
+function gaugesOf(all: readonly PeerStatus[]): GaugeValues {
+  const loads = all.map(loadOf)
+  const sum = (of: keyof Load): number => loads.reduce((total, load) => total + load[of], 0)
+  return {
+    callplane_live_clients: sum('clients'),
+    callplane_live_slow_clients: sum('slowClients'),
+    callplane_live_queries: sum('queries'),
+    callplane_live_rows: sum('rows'),
+    callplane_live_lag_ticks: Math.max(0, ...all.map(({ lag }) => lag)),
+  }
 }
 
 /** The ways to the peer, which goes with them. */

@@ -1,4 +1,4 @@
-// Counters of one process, in the text format of Prometheus. Nothing in them tells of a namespace or a payload.
+// Counters and gauges of one process, in the text format of Prometheus. Nothing in them tells of a namespace or a payload.
 
 const HELP = {
   callplane_requests_total: 'HTTP requests answered, by route and status.',
@@ -14,15 +14,33 @@ const HELP = {
 
 type MetricName = keyof typeof HELP
 
+/** What is as it is when it is asked for. */
+const GAUGES = {
+  callplane_live_clients: 'Clients of live queries that are connected to this process.',
+  callplane_live_slow_clients: 'Of these, who leave unread what they are sent.',
+  callplane_live_queries: 'Live queries that run here.',
+  callplane_live_rows: 'Rows that they hold in all of their operators.',
+  callplane_live_lag_ticks: 'Ticks between here and the end of the log, of the namespace where that is most.',
+} as const
+
+export type GaugeValues = Record<keyof typeof GAUGES, number>
+
 export interface Metrics {
   count(name: MetricName, labels?: Record<string, string>, by?: number): void
+  /** From where the gauges are read; without, there are none. */
+  readGauges(read: () => GaugeValues): void
   /** What Prometheus scrapes. */
   text(): string
 }
 
 export function createMetrics(): Metrics {
   const values = new Map<MetricName, Map<string, number>>()
+  let gauges: (() => GaugeValues) | null = null
   return {
+    readGauges(read) {
+      gauges = read
+    },
+
     count(name, labels = {}, by = 1) {
       if (by === 0) return
       const key = Object.entries(labels)
@@ -39,6 +57,10 @@ export function createMetrics(): Metrics {
         // the keys of HELP are the names
         lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} counter`)
         for (const [labels, value] of values.get(name) ?? []) lines.push(`${name}${labels && `{${labels}}`} ${value}`)
+      }
+      for (const [name, value] of Object.entries(gauges?.() ?? {})) {
+        const help = GAUGES[name as keyof GaugeValues] // as above
+        lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} gauge`, `${name} ${value}`)
       }
       return `${lines.join('\n')}\n`
     },

@@ -2,6 +2,7 @@
 // It knows no transport and no runtime, and nothing that a client sends stops it.
 import type { Sql } from '../db/sql.ts'
 import { CallplaneError } from '../protocol/errors.ts'
+import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Acceptor, Connection } from './connection.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
@@ -79,6 +80,11 @@ export class Peer implements Acceptor {
   /** What it has made of a namespace's log, for who compares peers; null where none of its clients is. */
   stateOf(namespace: string): RoomState | null {
     return this.#rooms.get(namespace)?.room.state ?? null
+  }
+
+  /** How it does, in each namespace where it has clients. */
+  status(): PeerStatus[] {
+    return Array.from(this.#rooms.values(), ({ room }) => room.status())
   }
 
   async close(): Promise<void> {

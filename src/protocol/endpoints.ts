@@ -29,7 +29,7 @@ const metrics: Endpoint<never, unknown> = {
   ...health,
   path: '/metrics',
   scope: 'watch',
-  summary: 'Counters of this process in the text format of Prometheus.',
+  summary: 'Counters and gauges of this process in the text format of Prometheus.',
   answer: string({ max: Number.MAX_SAFE_INTEGER }),
   form: 'text',
 }

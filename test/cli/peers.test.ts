@@ -15,6 +15,8 @@ test('it lists who answers live queries, and says so where nobody does', async (
   await watcher.live.watch('queues').next()
   const listed = async () => JSON.parse((await peers('--json')).output) as unknown
   await expect.poll(listed, { timeout: 30_000 }).toMatchObject([{ id: plane.peer.id, clients: 1, isAwake: true }])
+  const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${key}` } })
+  expect(await metrics.text()).toMatch(/# TYPE callplane_live_clients gauge\ncallplane_live_clients 1\n/)
   const { output } = await peers()
   expect(output).toMatch(/^PEER +SEEN +TICK +LAG +CLIENTS +SLOW +QUERIES +ROWS\n/)
   expect(output).toContain(plane.peer.id)
