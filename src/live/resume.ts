@@ -52,9 +52,10 @@ export class Resume {
     this.#options = options
   }
 
-  /** Null where neither the peer nor the log knows. The peer has come as far as `until` by then, or farther. */
+  /** Null where neither the peer nor the log knows, or the query has stopped. The peer has come as far as `until` by then, or farther. */
   async past(standing: Standing, from: number, registry: Registry): Promise<Past | null> {
     if (standing.since(from) !== null) return { changes: [], until: from }
+    if (standing.stopped !== null) return null
     const waiting = { from, registry, ...Promise.withResolvers<Past | null>() }
     this.#waiting.set(standing, [...(this.#waiting.get(standing) ?? []), waiting])
     if (!this.#isBusy) void this.#work()
@@ -92,7 +93,7 @@ function after({ changes, until }: Past, from: number): Past | null {
 
 async function readPast(
   { name, plan }: Standing,
-  { from, registry: { relations } }: Waiting,
+  { from, registry: now }: Waiting,
   { sql, namespace, builtIn, ticks, maxRows, breathe, poke }: ResumeOptions,
 ): Promise<Past | null> {
   const early = await readLog(sql, namespace, { after: from, limit: MAX_ENTRIES })
@@ -100,8 +101,10 @@ async function readPast(
 
   const { registry, timeMs } = await registryAt(sql, namespace, { tick: from, builtIn })
   if (hasWindow(plan) && timeMs === null) return null
+  // A relation that the plan reads may have been made since.
+  const { relations } = now
   const sources = sourcesOf(plan, relations)
-  const [own, inTables] = [true, false].map((isOwn) => sources.filter((one) => registry.isOwn(one.relation) === isOwn))
+  const [own, inTables] = [true, false].map((isOwn) => sources.filter((one) => now.isOwn(one.relation) === isOwn))
   const view = { relations, namespace, nowMs: registry.nowMs }
   const { tick: until, rows, unstamped } = await hydrate(sql, inTables ?? [], view)
 

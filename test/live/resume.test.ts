@@ -373,3 +373,18 @@ test('a client that comes back and does not read what it missed is owed the sum 
   await expect.poll(() => rowsOf(back, 'it')).toHaveLength(1)
   expect(rowsOf(back, 'it')).toMatchObject([{ QueryDiff: ['it', [[{ state: 'pending', count: 3 }, 1]], tick + 3] }])
 })
+
+test('who names a tick from before its relation was made is told all that came into it', async () => {
+  const [here, there] = [await newStage(), await newStage()]
+  const { namespace } = here
+  const client = await here.connect()
+  await client.askAll(SETUP)
+  await client.ask('Register', { name: 'it', plan: owners })
+  const row = { function: 'hello', owner: 'ada' }
+  await client.ask('Transact', { changes: [{ relation: 'owners', row }] })
+  const back = await there.connect({ key: namespace })
+  back.results.set('it', { rows: new Map(), tick: 0 })
+  expect(await back.ask('Interest', { name: 'it', from: 0 })).toHaveProperty('Ok')
+  expect(back.rows('it')).toEqual([row])
+  expect(tagsOf(rowsOf(back, 'it'))).toEqual(['QueryDiff'])
+})
