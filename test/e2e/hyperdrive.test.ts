@@ -1,13 +1,13 @@
-// The Worker over Hyperdrive: pg inside workerd, a connection for each request, open as long as its stream.
+// The Worker over Hyperdrive: pg inside workerd, a connection for each request, open as long as its stream; live queries too.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Callplane, CallplaneError } from 'callplane'
+import { Callplane, CallplaneError, from } from 'callplane'
 import { expect, onTestFinished, test } from 'vitest'
 import { newKey } from '../../src/protocol/keys.ts'
 import { callplane, freePort, ROOT, run, temporaryFolder } from '../support/cli.ts'
 import { freshDatabase } from '../support/fresh-database.ts'
 
-test('single calls and streamed batches', { timeout: 120_000 }, async () => {
+test('single calls, streamed batches and live queries', { timeout: 120_000 }, async () => {
   const DATABASE_URL = await freshDatabase()
   expect((await callplane(['migrate'], { DATABASE_URL }).exit).code).toBe(0)
   const folder = temporaryFolder()
@@ -46,4 +46,12 @@ test('single calls and streamed batches', { timeout: 120_000 }, async () => {
   const results = calls.map((call) => (call instanceof CallplaneError ? call : call.result()))
   expect(await Promise.all(results)).toEqual([2, 4, 6])
   expect(worker.output()).not.toContain('stream_cut')
+
+  // The objects of live queries have their own connections, for as long as a statement takes.
+  const states = await plane.live.register('states', from('jobs').groupBy('state').count())
+  for await (const { rows } of plane.live.watch(states)) {
+    if (rows.some(({ state, count }) => state === 'succeeded' && count === 10)) break
+    if (rows.some(({ state, count }) => state === 'succeeded' && count === 9)) await client.add(1, 1)
+  }
+  expect(worker.output()).not.toContain('log_unread')
 })
