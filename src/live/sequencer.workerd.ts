@@ -42,6 +42,8 @@ interface Known {
   holder: string
   tick: number | null
   baseTick: number
+  /** The bell knows that somebody watches. */
+  isBellTold: boolean
   /** By peer: up to where it has heard; null: it is just beginning. */
   followers: Record<string, number | null>
 }
@@ -61,10 +63,9 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
   async follow(message: Follow): Promise<Followed> {
     const known = await this.#open(message)
     const { peer, after } = message
-    const isFirst = Object.keys(known.followers).length === 0
     // It is told nothing before it knows where it begins.
     known.followers[peer] = null
-    if (isFirst) await this.#begin(known, peer)
+    if (!known.isBellTold) await this.#begin(known, peer)
     const look = this.#lookOf(known)
     if (look.tick === null) await this.#lookSoon()
     if (look.tick === null) throw new Error('the log cannot be read: follow again')
@@ -120,7 +121,14 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
     }
     await this.#load()
     const { namespace } = message
-    return (this.#known ??= { namespace, holder: crypto.randomUUID(), tick: null, baseTick: 0, followers: {} })
+    return (this.#known ??= {
+      namespace,
+      holder: crypto.randomUUID(),
+      tick: null,
+      baseTick: 0,
+      isBellTold: false,
+      followers: {},
+    })
   }
 
   #lookOf({ namespace, holder, tick }: Known): Look {
@@ -132,15 +140,16 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
   }
 
   /** Somebody watches. From before the first look, writers that arm the bell hear of it. */
-  async #begin({ namespace, followers }: Known, peer: string): Promise<void> {
+  async #begin(known: Known, peer: string): Promise<void> {
     try {
-      const { armedForMs, unknownForMs } = await this.#tellBell(namespace)
+      const { armedForMs, unknownForMs } = await this.#tellBell(known.namespace)
+      known.isBellTold = true
       if (armedForMs > 0) await this.#lookAtEndOf(armedForMs)
       if (unknownForMs <= 0) return
       this.#looksUntilMs = performance.now() + unknownForMs + SLACK_MS
       this.#lookIn(LOOK_EVERY_MS)
     } catch (error) {
-      delete followers[peer]
+      delete known.followers[peer]
       throw error
     }
   }

@@ -3,7 +3,7 @@
 import { env } from 'cloudflare:workers'
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import type { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
+import { SleepingBell } from '../../src/bell/sleeping-bell.workerd.ts'
 import { SleepingPeer } from '../../src/live/peer.workerd.ts'
 import { SleepingSequencer } from '../../src/live/sequencer.workerd.ts'
 import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../../src/protocol/live.ts'
@@ -137,6 +137,18 @@ test('what a writer committed that died before its poke is found when its arm ru
   await enqueue({ ...stage, poke() {} }, 1)
   expect(await runDurableObjectAlarm(sequencer)).toBe(true)
   await expect.poll(() => client.rows('queues')).toHaveLength(1)
+})
+
+test('a bell that does not hear at first that somebody watches is told again', async () => {
+  const stage = await newStage()
+  const deaf = vi.spyOn(SleepingBell.prototype, 'watch').mockRejectedValueOnce(new Error('the object has moved'))
+  onTestFinished(() => deaf.mockRestore())
+  const clients = await Promise.all([connect(stage, HERE), connect(stage, THERE)])
+  await Promise.all(clients.map((client) => client.ask('Interest', { name: 'queues' })))
+  await create(stage, [await aCall()])
+  for (const client of clients) await expect.poll(() => client.rows('queues'), { timeout: 5_000 }).toHaveLength(1)
+  const bell = env.BELL.getByName(stage.namespace)
+  expect(await runInDurableObject(bell, (_, { storage }) => storage.get('watched'))).toBe(stage.namespace)
 })
 
 test('evicted between any two frames, they go on: nothing is said twice, and nothing is missed', async () => {
