@@ -141,7 +141,11 @@ test('what a writer committed that died before its poke is found when its arm ru
 
 test('a bell that does not hear at first that somebody watches is told again', async () => {
   const stage = await newStage()
-  const deaf = vi.spyOn(SleepingBell.prototype, 'watch').mockRejectedValueOnce(new Error('the object has moved'))
+  const followed = calls(SleepingSequencer.prototype, ['follow'])
+  const deaf = vi.spyOn(SleepingBell.prototype, 'watch').mockImplementationOnce(async () => {
+    await expect.poll(followed).toBe(2)
+    throw new Error('the object has moved')
+  })
   onTestFinished(() => deaf.mockRestore())
   const clients = await Promise.all([connect(stage, HERE), connect(stage, THERE)])
   await Promise.all(clients.map((client) => client.ask('Interest', { name: 'queues' })))
