@@ -12,7 +12,7 @@ import type {
 } from '@cloudflare/workers-types'
 import { CallplaneError } from '../protocol/errors.ts'
 import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
-import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../protocol/live.ts'
+import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../protocol/sign-of-life.ts'
 import { checkVersion, OBJECT_MESSAGE_VERSION as v } from '../protocol/object-message.ts'
 import { FollowedLog } from './followed-log.ts'
 import type { Hear, Heard, PeerCalls, SequencerCalls } from './object-messages.ts'

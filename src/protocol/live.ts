@@ -14,13 +14,6 @@ import { MAX_LIVE_REQUESTS } from './limits.ts'
 import { COLUMN_TYPES } from './relations.ts'
 import { array, integer, object, oneOf, optional, string, type Shape, type TypeOf } from './shape.ts'
 
-/**
- * What a client sends to a peer that has been silent, to hear whether it is there. Word for word the same each time, so that
- * a peer that sleeps need not wake for it: then the answer is the one below, else a `Status` of that id.
- */
-export const SIGN_OF_LIFE = '[{"id":"alive","Status":{}}]'
-export const SIGN_OF_LIFE_ANSWER = '{"Ok":"alive"}'
-
 /** A request is answered under the id that its client gave it. */
 export type RequestId = string | number
 

@@ -1,7 +1,7 @@
 // One WebSocket to a peer: requests go out, each is answered under its id, and results come as they come.
 import { CallplaneError, fromWireError } from '../protocol/errors.ts'
 import { MAX_LIVE_FRAME_BYTES, MAX_LIVE_REQUESTS } from '../protocol/limits.ts'
-import { SIGN_OF_LIFE, type LiveResult, type PeerStatus } from '../protocol/live.ts'
+import type { LiveResult, PeerStatus } from '../protocol/live.ts'
 import { gatherer } from './gather.ts'
 import { isPassing, Unanswered, type WebSocketLike } from './transport.ts'
 import { unref } from './runtime.ts'
@@ -131,7 +131,8 @@ export class LiveConnection {
     this.#silence = setTimeout(() => {
       this.#silences++
       if (this.#silences > 2) return this.#break('the peer fell silent')
-      if (this.#silences === 2) this.#socket.send(SIGN_OF_LIFE)
+      // The text is SIGN_OF_LIFE, which a peer that sleeps answers without waking.
+      if (this.#silences === 2) this.ask({ Status: {} }, 0).catch(() => {})
       this.#listen()
     }, SILENCE_MS)
     unref(this.#silence)

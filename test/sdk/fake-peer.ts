@@ -95,6 +95,8 @@ export class FakePeer {
   readonly refusals: Map<RequestTag, ErrorCode[]> = new Map()
   /** Requests of these kinds stay without an answer. */
   readonly silent: Set<RequestTag> = new Set()
+  /** As they came. */
+  readonly frames: string[] = []
   tick = 10
   /** New connections fail. */
   isDown = false
@@ -184,6 +186,7 @@ export class FakePeer {
   }
 
   receive(socket: FakeSocket, frame: string): void {
+    this.frames.push(frame)
     for (const request of parseLiveFrame(frame)) {
       if ('error' in request) socket.tell({ Error: [request.id, request.error.code, request.error.message] })
       else this.#answer(socket, request)

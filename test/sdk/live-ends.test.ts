@@ -1,5 +1,6 @@
 // How watches end, and what goes wrong: each end tells the peer, nothing is dropped in silence, and nothing ends the process.
 import { beforeAll, expect, test, vi } from 'vitest'
+import { SIGN_OF_LIFE } from '../../src/protocol/sign-of-life.ts'
 import { CallplaneError, from, type CallplaneOptions, type LiveChange } from '../../src/sdk/index.ts'
 import { a1, b1, FAILING, setupLive as setup, watching } from './fake-peer.ts'
 import { fakeTime, KEY, pass, settle } from './fake-plane.ts'
@@ -270,6 +271,8 @@ test('a peer that falls silent is left for another try', async () => {
   expect(peer.asked('Status')).toEqual([])
   await pass(31_000)
   expect(peer.asked('Status')).toHaveLength(1)
+  // To the letter, so that a peer that sleeps need not wake for it.
+  expect(peer.frames.at(-1)).toBe(SIGN_OF_LIFE)
   await pass(600_000)
   expect(peer.sockets).toHaveLength(1)
   peer.silent.add('Status')
