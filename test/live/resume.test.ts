@@ -393,3 +393,12 @@ test('who names a tick from before its relation was made is told all that came i
   expect(back.rows('it')).toEqual([row])
   expect(tagsOf(rowsOf(back, 'it'))).toEqual(['QueryDiff'])
 })
+
+test('what a window held at the tick of who comes back is not told again', async () => {
+  const { history, comeBack, namespace } = await away(from('jobs').window('created_at', 3_600_000).select('id').plan)
+  await history.take({ do: 'time' })
+  const since = await stamped(namespace)
+  await history.take({ do: 'enqueue', function: 'bye', count: 1 })
+  await history.take({ do: 'time' })
+  expect(new Set(await comeBack(since))).toEqual(new Set(['QueryDiff']))
+})
