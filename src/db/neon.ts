@@ -24,15 +24,10 @@ export function neonSql(connectionString: string, options: NeonOptions = {}): Sq
     // Not AbortSignal.timeout, whose timer goes on after the answer: a Durable Object is awake, and billed, as long as it does.
     const overdue = new AbortController()
     const timer = setTimeout(() => overdue.abort(new Error(`no answer came within ${timeoutMs} ms`)), timeoutMs)
-    try {
-      const fetchOptions = { signal: overdue.signal, ...via }
-      const result = await driver.query(text, encoded, { types, fetchOptions })
-      return decodeRows<R>(result.fields, result.rows)
-    } catch (error) {
-      return fail(error)
-    } finally {
-      clearTimeout(timer)
-    }
+    const fetchOptions = { signal: overdue.signal, ...via }
+    const answer = driver.query(text, encoded, { types, fetchOptions }).catch(fail)
+    const { fields, rows } = await answer.finally(() => clearTimeout(timer))
+    return decodeRows<R>(fields, rows)
   }
 }
 

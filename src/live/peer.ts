@@ -11,6 +11,8 @@ import { Room } from './room.ts'
 import { Session, type Guest, type SessionOptions } from './session.ts'
 
 export interface PeerOptions {
+  /** A UUID. Default: a new one. */
+  id?: string
   /** For reading tables and appending commands. */
   sql: Sql
   /** Whose key it is; throws `unauthorized`, or `forbidden` where it may not watch the whole namespace. */
@@ -37,7 +39,7 @@ export interface PeerOptions {
 const LINGER_MS = 60_000
 
 export class Peer implements Acceptor {
-  readonly id: string = crypto.randomUUID()
+  readonly id: string
   readonly #options: PeerOptions
   readonly #rooms = new Map<string, { room: Room; clients: number; timer?: ReturnType<typeof setTimeout> }>()
   readonly #sessions = new Set<Session>()
@@ -45,6 +47,7 @@ export class Peer implements Acceptor {
 
   constructor(options: PeerOptions) {
     this.#options = options
+    this.id = options.id ?? crypto.randomUUID()
   }
 
   accept(

@@ -61,6 +61,8 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   readonly #logs = new Map<string, FollowedLog>()
   readonly #guests = new Map<WorkerSocket, Guest>()
   #peer: Peer | null = null
+  /** The same in each of its lives: who sleeps is not missed by the others. */
+  #id: string = crypto.randomUUID()
   #mustWatchSilent = false
   #attaching: ReturnType<typeof setTimeout> | undefined
 
@@ -70,6 +72,11 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
     super(...params)
     // A client that asks whether its peer is there does not wake it.
     this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER))
+    void this.ctx.blockConcurrencyWhile(async () => {
+      const known = await this.ctx.storage.get<string>('id')
+      if (known === undefined) await this.ctx.storage.put('id', this.#id)
+      else this.#id = known
+    })
   }
 
   override async fetch(request: WorkerRequest): Promise<WorkerResponse> {
@@ -171,6 +178,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
     const { sequencer, log, ...host } = this.host
     return (this.#peer ??= new Peer({
       ...host,
+      id: this.#id,
       log,
       lingerMs: LINGER_MS,
       recheckMs: Infinity,

@@ -75,6 +75,18 @@ test('what the Worker commits is heard at every peer', async () => {
   for (const client of clients) await expect.poll(() => client.rows('states')).toEqual(done)
 })
 
+test('a peer that was evicted is the same one for the others', async () => {
+  const stage = await newStage()
+  const client = await watching(stage)
+  const peer = async () => {
+    const status = await client.ask('Status')
+    return 'Status' in status ? status.Status[1].peer : null
+  }
+  const before = await peer()
+  await evict(stage)
+  expect(await peer()).toBe(before)
+})
+
 test('while nobody watches, writers ask nothing of it', async () => {
   const stage = await newStage()
   const asked = calls(SleepingSequencer.prototype, ['poke', 'armed', 'follow'])
@@ -103,6 +115,9 @@ test(
     for (const client of clients) await client.ask('Interest', { name: 'queues' })
     const objects = [...PEERS, env.SEQUENCER.getByName(stage.namespace)]
     const lives = () => Promise.all(objects.map((object) => runInDurableObject(object, (instance) => instance)))
+    // Each has said that it is there.
+    const present = () => stage.sql('select 1 from callplane.peers where namespace = $1', [stage.namespace])
+    await expect.poll(present, { timeout: 10_000 }).toHaveLength(2)
     const before = await lives()
     // The sweep that is to come for calls of other tests.
     await runInDurableObject(env.BELL.getByName(':alarm'), (_, { storage }) => storage.deleteAlarm())
