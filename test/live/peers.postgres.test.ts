@@ -18,7 +18,7 @@ import type { WireClient } from './client.ts'
 import { keyOf, startPlane, type PlaneProcess } from './processes.ts'
 
 const isLong = process.env['CALLPLANE_LONG'] === '1'
-const RUNS = isLong ? 200 : 10
+const RUNS = isLong ? 200 : 4
 
 let url: string
 let database: PgDatabase

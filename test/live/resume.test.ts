@@ -205,7 +205,7 @@ test('whoever comes back to another peer, from whichever tick, is told what othe
         for (const client of [stayed, fresh, ...back.map((one) => one.client)]) client.close()
       },
     ),
-    { numRuns: isLong ? 300 : 8 },
+    { numRuns: isLong ? 300 : 5 },
   )
 })
 

@@ -6,7 +6,7 @@ import { Random } from './random.ts'
 import { Twin } from './twin.ts'
 
 const isLong = process.env['CALLPLANE_LONG'] === '1'
-const WORLDS = isLong ? 1_000 : 24
+const WORLDS = isLong ? 1_000 : 16
 const STEPS = 60
 const STEPS_MS = [0, 0, 1, 40, 500, 3_000, 20_000] as const
 
