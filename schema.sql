@@ -307,7 +307,7 @@ create table if not exists callplane.heads (
 -- Peers that have clients in a namespace, and how each does. A lease, which is renewed only while something happens there: over
 -- an idle plane all of them run out, and nobody is missed. Where something does happen, whoever was poked for it and renewed
 -- finds those who were poked as well and did not: one deletes the row, and with it appends the command PeerGone, so that all
--- drop what was that peer's at the same tick. One that lives all the same comes back with its next renewal.
+-- hear of it at the same tick. One that lives all the same comes back with its next renewal.
 create table if not exists callplane.peers (
   namespace text not null,
   id uuid not null,

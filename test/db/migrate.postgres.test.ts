@@ -1,4 +1,5 @@
 // A database comes to the schema of the build from nothing, from an older one, and from a run that was cut short.
+import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -184,6 +185,26 @@ describe('the files of this build', () => {
     await sql('delete from callplane.schema_version where version > 1')
     await migrate(sql, { schema: 'not for this one', migrations })
     expect(await everything()).toStrictEqual(fresh)
+  })
+
+  // A database that has taken one never takes it again: what a later build needs is a file of its own.
+  test.each([
+    ['002-life-of-a-job.sql', '215ae9e1c71384bc9b482827458a9bec8435ed51c8b020357a6830b9e7b595fa'],
+    ['003-events.sql', '28400ffe2cd23118c4b01dd914440094a2fbc6e7ffc35b366c97f8f00b73e96f'],
+  ])('%s stays as it was when databases took it', (name, digest) => {
+    const { migrations } = readSchema()
+    const text = migrations.find((one) => one.name === name)?.text ?? ''
+    expect(createHash('sha256').update(text).digest('hex')).toBe(digest)
+  })
+
+  test('bring a database of the version before to the same', async () => {
+    const { schema, migrations } = readSchema()
+    const first = readFileSync(new URL('./schema-1.sql', import.meta.url), 'utf8')
+    await migrate(sql, { schema: first, migrations: [], target: 1 })
+    await migrate(sql, { schema, migrations: migrations.slice(0, -1), target: SCHEMA_VERSION - 1 })
+    await sql(`insert into callplane.events (namespace, subject_id, command) values ('n', gen_random_uuid(), '{}')`)
+    expect(await migrate(sql, readSchema())).toMatchObject({ from: SCHEMA_VERSION - 1, to: SCHEMA_VERSION })
+    expect(await sql('select redriven_from from callplane.events')).toStrictEqual([{ redriven_from: null }])
   })
 
   test('are read in order, and must be named by their number', () => {

@@ -2,6 +2,7 @@
 create table if not exists callplane.events (
   namespace text not null,
   subject_id uuid not null, -- the job
+  id uuid not null default gen_random_uuid(),
   at timestamptz not null default now(),
   tick int8, -- given while somebody watches, and only then
   from_state text,
@@ -10,7 +11,6 @@ create table if not exists callplane.events (
   function text,
   priority int8,
   parent_id uuid,
-  redriven_from uuid,
   created_at timestamptz,
   run_at timestamptz,
   fence int8,
@@ -23,13 +23,12 @@ create table if not exists callplane.events (
   command jsonb,
   is_last bool,
   place int8,
+  primary key (namespace, subject_id, id),
   constraint step_or_command check (
     (from_state is null) = (from_attempt is null) and (to_state is null) = (attempt is null)
     and (command is null) = (coalesce(from_state, to_state) is not null)
   )
 );
-
-create index if not exists events_of_subject on callplane.events (namespace, subject_id);
 
 create index if not exists events_unstamped on callplane.events (namespace, at)
 where tick is null;
