@@ -1,18 +1,13 @@
 // Asking a bell that may not answer: nobody waits for it for longer than a second.
+import { answeredWithin } from '../protocol/object-message.ts'
 
 /** A bell that does not answer by then is not waited for: what was committed is found by a look. */
 const BELL_WITHIN_MS = 1_000
 /** Within that time, what follows a commit is told again after so long, then twice as long, and so on: three times. */
 const AGAIN_AFTER_MS = 100
 
-export async function inTime<T>(answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error('the bell does not answer')), BELL_WITHIN_MS)
-  try {
-    return await Promise.race([answer, promise])
-  } finally {
-    clearTimeout(timer)
-  }
+export function inTime<T>(answer: Promise<T>): Promise<T> {
+  return answeredWithin(BELL_WITHIN_MS, answer, 'the bell')
 }
 
 /**

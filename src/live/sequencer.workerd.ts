@@ -5,7 +5,12 @@
 // and what it must know in its next life is on disk.
 import { DurableObject } from 'cloudflare:workers'
 import type { Sql } from '../db/sql.ts'
-import { checkVersion, OBJECT_MESSAGE_VERSION as v, type ObjectMessage } from '../protocol/object-message.ts'
+import {
+  answeredWithin,
+  checkVersion,
+  OBJECT_MESSAGE_VERSION as v,
+  type ObjectMessage,
+} from '../protocol/object-message.ts'
 import { readLog, type Entry } from './log.ts'
 import { Look } from './look.ts'
 import type { Armed, Follow, Followed, Hear, PeerCalls, Poke, SequencerCalls, Unfollow } from './object-messages.ts'
@@ -251,7 +256,7 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
     if (known === null) return false
     try {
       const message: Hear = { v, namespace: known.namespace, ...what }
-      const { isFollowing } = await inTime(this.host.peer(peer).hear(message))
+      const { isFollowing } = await answeredWithin(ANSWERED_WITHIN_MS, this.host.peer(peer).hear(message), 'the peer')
       if (!(peer in known.followers)) return false
       if (isFollowing) known.followers[peer] = tick
       else delete known.followers[peer]
@@ -281,15 +286,5 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
   async #alarmAt(atMs: number): Promise<void> {
     const knownMs = await this.ctx.storage.getAlarm()
     if (knownMs === null || knownMs > atMs) await this.ctx.storage.setAlarm(atMs)
-  }
-}
-
-async function inTime<T>(answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error('the peer does not answer')), ANSWERED_WITHIN_MS)
-  try {
-    return await Promise.race([answer, promise])
-  } finally {
-    clearTimeout(timer)
   }
 }

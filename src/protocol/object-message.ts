@@ -12,3 +12,14 @@ export function checkVersion({ v }: { v?: unknown }): void {
   if (v === OBJECT_MESSAGE_VERSION) return
   throw new Error(`a message of version ${String(v)} came to an object that knows version ${OBJECT_MESSAGE_VERSION}`)
 }
+
+/** The answer of an object, which may be slow to start, or never answer: then this throws that `who` does not. */
+export async function answeredWithin<T>(ms: number, answer: Promise<T>, who: string): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error(`${who} does not answer`)), ms)
+  try {
+    return await Promise.race([answer, promise])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,44 +1,19 @@
 // A client of live queries as a benchmark uses it, and jobs that nobody runs.
-import { connect, type Socket } from 'node:net'
 import type { Sql } from '../../src/db/sql.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import { encodePayload } from '../../src/protocol/codec.ts'
 import { argsDigest } from '../../src/protocol/digest.ts'
-import { WireClient } from '../live/client.ts'
+import type { WireClient } from '../live/client.ts'
+import { openWebSocket } from '../live/sockets.ts'
 
 const RETENTION_MS = 86_400_000
 
 /** By WebSocket. */
 export async function connectLive(url: string, key: string): Promise<WireClient> {
-  const socket = new WebSocket(url)
-  const client = new WireClient()
-  socket.addEventListener('message', ({ data }) => client.get(String(data)))
-  socket.addEventListener('close', () => client.closed())
-  await new Promise((resolve, reject) => {
-    socket.addEventListener('open', resolve)
-    socket.addEventListener('error', () => reject(new Error(`no live queries at ${url}`)))
-  })
-  client.opened({ send: (frame) => socket.send(frame), close: () => socket.close() })
+  const client = await openWebSocket(url)
   await client.ask('Auth', { key })
   return client
-}
-
-/** By TCP, whose socket can be left unread. */
-export async function connectTcp(port: number, key: string): Promise<{ client: WireClient; socket: Socket }> {
-  const socket = connect(port, '127.0.0.1')
-  const client = new WireClient()
-  let rest = ''
-  socket.setEncoding('utf8')
-  socket.on('data', (text: string) => {
-    const lines = (rest + text).split('\n')
-    rest = lines.pop() ?? ''
-    for (const line of lines) client.get(line)
-  })
-  await new Promise<void>((resolve) => socket.once('connect', resolve))
-  client.opened({ send: (frame) => socket.write(`${frame}\n`), close: () => socket.destroy() })
-  await client.ask('Auth', { key })
-  return { client, socket }
 }
 
 export async function watch(client: WireClient, name: string, plan: unknown): Promise<void> {

@@ -2,8 +2,9 @@
 // reading.
 import type { Sql } from '../../src/db/sql.ts'
 import { from } from '../../src/protocol/from.ts'
+import { openTcp } from '../live/sockets.ts'
 import { figure, type Figures } from './figures.ts'
-import { commitToDiffMs, connectLive, connectTcp, makeJobs, watch } from './live-client.ts'
+import { commitToDiffMs, connectLive, makeJobs, watch } from './live-client.ts'
 import { percentile } from './measure.ts'
 import { rssMb, type Child } from './processes.ts'
 
@@ -122,7 +123,8 @@ async function stoppedReader({ plane, url, tcpPort, key, sql, isQuick }: FloodOp
   const fromMb = rssMb(plane.pid)
   await run(forMs)
   const withoutMb = rssMb(plane.pid) - fromMb
-  const { client, socket } = await connectTcp(tcpPort, key)
+  const { client, socket } = await openTcp(tcpPort)
+  await client.ask('Auth', { key })
   await client.ask('Interest', { name: 'steady' })
   socket.pause()
   const pausedMb = rssMb(plane.pid)

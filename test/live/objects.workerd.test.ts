@@ -9,6 +9,7 @@ import { SleepingSequencer } from '../../src/live/sequencer.workerd.ts'
 import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../../src/protocol/sign-of-life.ts'
 import { from } from '../../src/protocol/from.ts'
 import { aCall, create, pollOnce, post, succeeded } from '../support/wire.ts'
+import { untilAttached } from './attached.workerd.ts'
 import type { WireClient } from './client.ts'
 import { byState, enqueue } from './peer-suite.ts'
 import { newStage, open, type ObjectStage } from './stage.workerd.ts'
@@ -17,9 +18,14 @@ import { newStage, open, type ObjectStage } from './stage.workerd.ts'
 const [HERE, THERE] = [{}, { 'cf-connecting-ip': '1' }]
 const PEERS = ['peer-0', 'peer-1'].map((name) => env.PEER.getByName(name))
 
+/** By namespace. */
+const clients = new Map<string, WireClient[]>()
+const attached = (stage: ObjectStage) => untilAttached(stage, PEERS, clients.get(stage.namespace) ?? [])
+
 async function connect(stage: ObjectStage, headers: Record<string, string> = HERE): Promise<WireClient> {
   const client = await open(headers)
   await client.ask('Auth', { key: stage.key })
+  clients.set(stage.namespace, [...(clients.get(stage.namespace) ?? []), client])
   return client
 }
 
@@ -41,13 +47,9 @@ async function minutePasses({ namespace }: ObjectStage): Promise<void> {
   await evictDurableObject(bell)
 }
 
-/** By now, everything that a client was told is attached to its socket. */
-async function attached(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 150))
-}
-
-async function evict({ namespace }: ObjectStage): Promise<void> {
-  await attached()
+async function evict(stage: ObjectStage): Promise<void> {
+  await attached(stage)
+  const { namespace } = stage
   // Who has not been asked for anything does not run.
   const objects = [...PEERS, env.SEQUENCER.getByName(namespace)]
   await Promise.all(objects.map((object) => evictDurableObject(object).catch(() => {})))
@@ -209,7 +211,7 @@ test('more interests than fit onto a socket are kept too', { timeout: 60_000 }, 
 test('a request whose answer was owed as the object was evicted ends the connection, so that it is asked again', async () => {
   const stage = await newStage()
   const client = await watching(stage)
-  await attached()
+  await attached(stage)
   const [peer] = PEERS
   await runInDurableObject(peer ?? {}, (_, state) => {
     for (const socket of state.getWebSockets()) {
@@ -226,8 +228,8 @@ test('a request whose answer was owed as the object was evicted ends the connect
 test('a revoked key hears nothing more once its object wakes', async () => {
   const stage = await newStage()
   const client = await watching(stage)
-  const { keyId } = await runInDurableObject(PEERS[0] ?? {}, async (_, state) => {
-    await attached()
+  await attached(stage)
+  const { keyId } = await runInDurableObject(PEERS[0] ?? {}, (_, state) => {
     const all = state
       .getWebSockets()
       .map((socket) => (socket.deserializeAttachment() as { guest: { namespace: string; keyId: string } | null }).guest)

@@ -1,6 +1,6 @@
 // A peer over the embedded database, and clients that speak to it: without a network, by WebSocket, or by TCP.
 import { createServer } from 'node:http'
-import { connect, type AddressInfo } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
 import { Peer, type PeerOptions } from '../../src/live/peer.ts'
 import { readForEver } from '../../src/live/reader.ts'
@@ -8,6 +8,7 @@ import { openTransports } from '../../src/live/transports.node.ts'
 import { CallplaneError } from '../../src/protocol/errors.ts'
 import { embeddedSql } from '../support/plane.ts'
 import { WireClient } from './client.ts'
+import { openTcp, openWebSocket } from './sockets.ts'
 import type { Stage as SharedStage } from './peer-suite.ts'
 
 let stages = 0
@@ -88,31 +89,13 @@ async function openOver(peer: Peer, transport: 'websocket' | 'tcp'): Promise<Ope
 }
 
 export async function overWebSocket(url: string): Promise<WireClient> {
-  const socket = new WebSocket(url)
-  const client = new WireClient()
-  socket.addEventListener('message', ({ data }) => client.get(String(data)))
-  socket.addEventListener('close', () => client.closed())
-  await new Promise<void>((resolve, reject) => {
-    socket.addEventListener('open', () => resolve())
-    socket.addEventListener('error', () => reject(new Error(`no live queries at ${url}`)))
-  })
-  onTestFinished(() => socket.close())
-  return client.opened({ send: (frame) => socket.send(frame), close: () => socket.close() })
+  const client = await openWebSocket(url)
+  onTestFinished(() => client.close())
+  return client
 }
 
 export async function overTcp(port: number): Promise<WireClient> {
-  const socket = connect(port, '127.0.0.1')
-  const client = new WireClient()
-  let rest = ''
-  socket.setEncoding('utf8')
-  socket.on('data', (text: string) => {
-    const lines = (rest + text).split('\n')
-    rest = lines.pop() ?? ''
-    for (const line of lines) client.get(line)
-  })
-  socket.on('close', () => client.closed())
-  socket.on('error', () => client.closed())
-  await new Promise<void>((resolve) => socket.once('connect', resolve))
+  const { client, socket } = await openTcp(port)
   onTestFinished(() => void socket.destroy())
-  return client.opened({ send: (frame) => socket.write(`${frame}\n`), close: () => socket.end() })
+  return client
 }

@@ -1,5 +1,6 @@
 // The thread that reads the log: there while somebody watches, and at work while the peer's own thread is not.
-import pg from 'pg'
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { migrate } from '../../src/db/migrate.ts'
 import { readSchema } from '../../src/db/migrations.node.ts'
@@ -10,6 +11,7 @@ import { threadedLog, type ThreadedLog } from '../../src/live/threaded-log.node.
 import { freshDatabase } from '../support/fresh-database.ts'
 import { aCall } from '../support/wire.ts'
 
+const STAMPED_MEANWHILE = fileURLToPath(new URL('../support/stamped-meanwhile.ts', import.meta.url))
 let url: string
 let database: PgDatabase
 
@@ -82,15 +84,7 @@ test('the log is read on while the thread of the peer is blocked', async () => {
   const { namespace, entries, enqueue } = await follow(newLog())
   await enqueue(1)
   await expect.poll(() => entries).toHaveLength(1)
-  const other = new pg.Client({ connectionString: url })
-  await other.connect()
-  onTestFinished(() => other.end())
-  const copied = `insert into callplane.events (namespace, subject_id, command) values ('${namespace}', gen_random_uuid(), '{}')`
-  const asked = other.query(`${copied}; commit; select pg_sleep(0.3);
-    select count(*)::int as n from callplane.events where namespace = '${namespace}' and tick is null`)
-  // The query is sent with the next turn of the loop.
-  await new Promise((resolve) => setImmediate(resolve))
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500)
-  const results = (await asked) as unknown as pg.QueryResult<{ n: number }>[] // of many statements
-  expect(results.at(-1)?.rows).toEqual([{ n: 0 }])
-})
+  // It waits for the tick while this thread waits for it.
+  const meanwhile = spawnSync(process.execPath, [STAMPED_MEANWHILE, url, namespace], { encoding: 'utf8' })
+  expect(meanwhile.stdout).toBe('stamped\n')
+}, 60_000)
