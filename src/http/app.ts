@@ -129,11 +129,13 @@ function observe(plane: Plane) {
   return createMiddleware<HttpEnv>(async (c, next) => {
     const requestId = crypto.randomUUID()
     c.set('requestId', requestId)
-    await next()
+    // Before there is an answer: each header that is added to one turns its body into a stream, and on Node what could have
+    // been one write into three.
     c.header('callplane-request-id', requestId)
     // Answers hold users' data: nothing in between may keep them, and no browser may take them for a page.
-    if (!c.res.headers.has('cache-control')) c.header('cache-control', 'no-store')
+    c.header('cache-control', 'no-store')
     c.header('x-content-type-options', 'nosniff')
+    await next()
     plane.metrics.count('callplane_requests_total', {
       route: `${c.req.method} ${c.req.routePath}`,
       status: String(c.res.status),

@@ -151,18 +151,19 @@ async function outcomeFrames(
   { ids, waiter, waitMs, isNew }: { ids: readonly string[]; waiter: Waiter; waitMs: number; isNew: boolean },
 ): Promise<Response> {
   const reach = reachOf(c.get('principal'), 'call')
-  const given = new AbortController()
-  const signal = AbortSignal.any([given.signal, c.req.raw.signal])
-  const ended = outcomes(plane, reach, ids, { waiter, waitMs, signal, isNew })
   if (ids.length <= 1) {
     try {
       const rest: CallFrame[] = []
-      for await (const some of ended) rest.push(...some.map(endedFrame))
+      const alone = { waiter, waitMs, signal: c.req.raw.signal, isNew }
+      for await (const some of outcomes(plane, reach, ids, alone)) rest.push(...some.map(endedFrame))
       return frames(c, [...first, ...rest, { isComplete: rest.length === ids.length }])
     } finally {
       waiter.leave()
     }
   }
+  const given = new AbortController()
+  const signal = AbortSignal.any([given.signal, c.req.raw.signal])
+  const ended = outcomes(plane, reach, ids, { waiter, waitMs, signal, isNew })
   // Driven from here and not by the reader's pulls: statements run in the context of this request.
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
   const writer = writable.getWriter()

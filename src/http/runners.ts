@@ -13,7 +13,7 @@ import { readMsgpack } from './body.ts'
 import type { HttpEnv, Plane } from './context.ts'
 import { maintainNowAndThen } from './maintenance.ts'
 import { presence } from './presence.ts'
-import { claimIdOf, takeJobs } from './take-jobs.ts'
+import { claimIdOf, takeJobs, type Ends } from './take-jobs.ts'
 
 export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
   const app = new Hono<HttpEnv>()
@@ -80,19 +80,27 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
   return app
 }
 
-/** When a look for jobs ends that goes beside reports: with who would hear of the jobs, and sooner if the reports say so. */
+/**
+ * When a look for jobs ends that goes beside reports: with who would hear of the jobs, and sooner if the reports say so.
+ * By listeners, since `AbortSignal.any` costs as much as all else that a poll does with signals.
+ */
 function endsOf(
   signal: AbortSignal,
   telling: Promise<[(CallplaneError | null)[], (CallplaneError | null)[]]>,
-): { isGone: AbortSignal; isHurried: AbortSignal } {
-  const failed = new AbortController()
-  const refused = new AbortController()
+): Required<Ends> {
+  const [gone, ended] = [new AbortController(), new AbortController()]
+  const go = () => {
+    gone.abort()
+    ended.abort()
+  }
+  if (signal.aborted) go()
+  else signal.addEventListener('abort', go, { once: true })
   telling.then(
     // A refusal is news that the runner must act on: it does not wait behind the claim.
-    (told) => told.flat().some((error) => error !== null) && refused.abort(),
-    () => failed.abort(),
+    (told) => told.flat().some((error) => error !== null) && ended.abort(),
+    go,
   )
-  return { isGone: AbortSignal.any([signal, failed.signal]), isHurried: refused.signal }
+  return { isGone: gone.signal, ends: ended.signal }
 }
 
 function verdictAnswer(error: CallplaneError | null) {

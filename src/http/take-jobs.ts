@@ -37,14 +37,20 @@ function kindOf(namespace: string, { services }: ClaimRequest): string {
   return JSON.stringify([namespace, services.map(({ name, functions }) => [name, functions])])
 }
 
+/** When a poll's look for jobs ends: as nobody would hear of them any more, or already as its runner is in a hurry. */
+export interface Ends {
+  isGone: AbortSignal
+  /** Default: `isGone`. */
+  ends?: AbortSignal
+}
+
 /** Join, look, wait, look: until there are jobs, the time is over, the runner is in a hurry, or it is gone. */
 export async function takeJobs(
   plane: Plane,
   runner: RunnerRef,
   claim: ClaimRequest,
-  { isGone, isHurried }: { isGone: AbortSignal; isHurried?: AbortSignal },
+  { isGone, ends = isGone }: Ends,
 ): Promise<ClaimedJob[]> {
-  const ends = isHurried === undefined ? isGone : AbortSignal.any([isGone, isHurried])
   const untilMs = performance.now() + claim.waitMs
   const interest = {
     namespace: runner.namespace,

@@ -136,8 +136,11 @@ export async function enqueueJobs(
   if (refused.length > 0) {
     for (const one of await findEnqueued(sql, namespace, refused, { retentionMs })) known.set(one.id, one)
   }
-  const undecided = new CallplaneError('database_unavailable', 'the database could not tell whether the call exists')
-  return calls.map(({ id }) => known.get(id) ?? { id, error: undecided })
+  return calls.map(({ id }) => known.get(id) ?? { id, error: undecided() })
+}
+
+function undecided(): CallplaneError {
+  return new CallplaneError('database_unavailable', 'the database could not tell whether the call exists')
 }
 
 /** A column that most calls leave out: unnest pads a shorter one with nulls, so that an empty one says as much. */

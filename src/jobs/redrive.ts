@@ -42,8 +42,9 @@ export async function redriveJobs(sql: Sql, reach: Reach, ids: readonly string[]
     for (const one of await redriveOnce(sql, reach, open)) known.set(one.id, one)
     open = open.filter((id) => !known.has(id))
   }
-  const undecided = new CallplaneError('database_unavailable', 'the database could not tell whether it was redriven')
-  return ids.map((id) => known.get(id) ?? { id, error: undecided })
+  const undecided = () =>
+    new CallplaneError('database_unavailable', 'the database could not tell whether it was redriven')
+  return ids.map((id) => known.get(id) ?? { id, error: undecided() })
 }
 
 async function redriveOnce(sql: Sql, reach: Reach, ids: readonly string[]): Promise<Redriven[]> {
