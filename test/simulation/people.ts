@@ -82,7 +82,13 @@ export class People {
     scheduler.within(process, () => {
       const functions = functionsOf(world, tenant, () => void scheduler.after(0, null, crash))
       const service = serve(plane, functions, scenario.slots)
-      void service.start().then(() => this.#served.add(tenant))
+      void service.start().then(
+        () => this.#served.add(tenant),
+        (error: unknown) => {
+          // The world ended just as it began.
+          if (codeOf(error) !== 'closed') throw error
+        },
+      )
       this.#resize(process, service)
     })
     world.history.note(`${process.name} starts`)
