@@ -44,6 +44,8 @@ export interface ListenOptions {
   log?: (event: LogEvent) => void
   /** Where live queries also are lines over TCP. */
   liveTcp?: TcpAddress | undefined
+  /** So long after its last word a peer of live queries is missed by the others. Default 30 s. */
+  peerLeaseMs?: number | undefined
 }
 
 export interface RunningPlane {
@@ -222,7 +224,7 @@ async function listen(
     sha256,
     ...options,
   })
-  const peer = livePeer(app, log)
+  const peer = livePeer(app, log, { leaseMs: options.peerLeaseMs })
   told.peer = peer
   app.plane.sweeps.outage.begin()
   const serverOptions = { shouldUpgradeCallback: isWebSocketRequest }

@@ -25,13 +25,14 @@ export interface LogSource {
   close(): Promise<void>
 }
 
-/** Closing it closes its log. */
-export function livePeer(app: App, log: LogSource): Peer {
+/** Closing it closes its log. `leaseMs`: of its presence among the peers, if not the usual one. */
+export function livePeer(app: App, log: LogSource, { leaseMs }: { leaseMs?: number | undefined } = {}): Peer {
   const peer = new Peer({
     ...livePeerOptions(app),
     sql: log.sql,
     openLog: log.openLog,
     closed: () => log.close(),
+    presence: { isAwake: true, leaseMs },
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     log: app.plane.log,
   })

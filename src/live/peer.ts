@@ -5,6 +5,7 @@ import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Acceptor, Connection } from './connection.ts'
+import type { PresenceTimes } from './presence.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
 import type { RoomState } from './room-options.ts'
 import { Room } from './room.ts'
@@ -29,6 +30,8 @@ export interface PeerOptions {
   maxRows?: number
   /** A namespace without clients goes on for so long, and so does a query, for those that come back. Default 60 s. */
   lingerMs?: number
+  /** When it tells the others that it is there. */
+  presence?: PresenceTimes
   /** As sessions know it. */
   recheckMs?: number
   log: (event: { level: 'warn'; event: string; detail: string }) => void
@@ -110,7 +113,7 @@ export class Peer implements Acceptor {
   }
 
   #open(namespace: string): Room {
-    const { sql, openLog, breathe, log, maxRows, lingerMs, builtIn = new Map<string, Plan>() } = this.#options
+    const { sql, openLog, breathe, log, maxRows, lingerMs, presence, builtIn = new Map<string, Plan>() } = this.#options
     const { arm = async () => {} } = this.#options
     return new Room(namespace, {
       peer: this.id,
@@ -123,6 +126,7 @@ export class Peer implements Acceptor {
       openLog: (events) => openLog(namespace, events),
       ...(maxRows === undefined ? {} : { maxRows }),
       ...(lingerMs === undefined ? {} : { lingerMs }),
+      ...(presence === undefined ? {} : { presence }),
     })
   }
 

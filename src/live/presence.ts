@@ -6,9 +6,10 @@
 import type { Sql } from '../db/sql.ts'
 
 const LEASE_MS = 30_000
-const RENEW_MS = 5_000
+/** Of a lease. */
+const RENEW_AFTER = 1 / 6
 /** Who renewed so lately was poked less than a lease ago, and so was everybody else: had they lived, they would have renewed. */
-const JUDGE_WITHIN_MS = 20_000
+const JUDGE_WITHIN = 2 / 3
 
 /** How a peer does for one namespace. */
 export interface Load {
@@ -19,7 +20,15 @@ export interface Load {
   rows: number
 }
 
-export interface PresenceOptions {
+/** When it renews. */
+export interface PresenceTimes {
+  /** Default 30 s. */
+  leaseMs?: number | undefined
+  /** It is awake all the time anyway, and so renews while the log goes on, also where nobody pokes it. Default: it sleeps. */
+  isAwake?: boolean | undefined
+}
+
+export interface PresenceOptions extends PresenceTimes {
   sql: Sql
   namespace: string
   peer: string
@@ -33,6 +42,8 @@ export interface PresenceOptions {
 export class Presence {
   readonly #options: PresenceOptions
   #isPoked = true
+  /** When it tried to renew last, and when it last did. */
+  #triedAtMs = -Infinity
   #renewedAtMs = -Infinity
   #renewing: Promise<void> = Promise.resolve()
   /** Ticks between the log's head and this peer, when it renewed last. */
@@ -52,22 +63,27 @@ export class Presence {
     this.#isPoked = true
   }
 
+  /** The log has gone on, at every peer. */
+  stepped(): void {
+    if (this.#options.isAwake === true) this.#isPoked = true
+  }
+
   /** One was announced as gone. If it is this one, it lives all the same, and says so. */
   gone(peer: string): void {
     if (peer !== this.#options.peer) return
     this.#isPoked = true
+    this.#triedAtMs = -Infinity
     this.#renewedAtMs = -Infinity
   }
 
   /** Once a second. */
   async turn(): Promise<void> {
-    const { now = () => performance.now() } = this.#options
+    const { now = () => performance.now(), leaseMs = LEASE_MS } = this.#options
     const nowMs = now()
-    const sinceMs = nowMs - this.#renewedAtMs
-    if (!this.#isPoked || sinceMs < RENEW_MS) return
+    if (!this.#isPoked || nowMs - this.#triedAtMs < leaseMs * RENEW_AFTER) return
     this.#isPoked = false
-    this.#renewedAtMs = nowMs
-    this.#renewing = this.#renew({ mayJudge: sinceMs <= JUDGE_WITHIN_MS })
+    this.#triedAtMs = nowMs
+    this.#renewing = this.#renew({ nowMs, leaseMs })
     await this.#renewing
   }
 
@@ -78,13 +94,20 @@ export class Presence {
     await sql(/* sql */ `delete from callplane.peers where namespace = $1 and id = $2::uuid`, [namespace, peer])
   }
 
-  async #renew({ mayJudge }: { mayJudge: boolean }): Promise<void> {
+  async #renew({ nowMs, leaseMs }: { nowMs: number; leaseMs: number }): Promise<void> {
     const { sql, namespace, peer, load, arm } = this.#options
-    const { lag, hasLost } = await renewPeer(sql, namespace, peer, { ...load(), leaseMs: LEASE_MS })
-    this.lag = lag
-    if (!hasLost || !mayJudge) return
-    await arm()
-    await announceLost(sql, namespace, peer)
+    const mayJudge = nowMs - this.#renewedAtMs <= leaseMs * JUDGE_WITHIN
+    try {
+      const { lag, hasLost } = await renewPeer(sql, namespace, peer, { ...load(), leaseMs })
+      this.#renewedAtMs = nowMs
+      this.lag = lag
+      if (!hasLost || !mayJudge) return
+      await arm()
+      await announceLost(sql, namespace, peer)
+    } catch (error) {
+      this.#isPoked = true
+      throw error
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 import type { Sql } from '../db/sql.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Dataflow } from './kernel/dataflow.ts'
+import type { PresenceTimes } from './presence.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
 import type { Registry } from './registry.ts'
 
@@ -21,6 +22,7 @@ export interface RoomOptions {
   maxRows?: number
   /** A query that nobody is interested in any more goes on for so long, for who comes back. Default 60 s. */
   lingerMs?: number
+  presence?: PresenceTimes
   log: (event: { level: 'warn'; event: string; detail: string }) => void
 }
 

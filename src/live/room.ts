@@ -56,7 +56,7 @@ export class Room {
     this.#flow = this.#newFlow()
     const [poke, ticks] = [() => this.poke(), this.#ticks]
     this.#resume = new Resume({ ...options, namespace, ticks, maxRows: options.maxRows ?? MAX_ROWS, poke })
-    this.#presence = new Presence({ ...options, namespace, load: () => loadOf(this.status()) })
+    this.#presence = new Presence({ ...options, ...options.presence, namespace, load: () => loadOf(this.status()) })
     this.#line = new CommandLine(options.sql, namespace)
     this.#time = new WindowTime(options.sql, namespace, crypto.randomUUID())
     this.#begun.promise.catch(() => {})
@@ -68,8 +68,7 @@ export class Room {
   }
 
   status(): PeerStatus {
-    const { peer, clients } = this.#options
-    const { lag } = this.#presence
+    const [{ peer, clients }, { lag }] = [this.#options, this.#presence]
     return { peer, tick: this.#ticks.now, lag, clients: clients(), ...statusOf([...this.#running.values()]) }
   }
 
@@ -219,6 +218,7 @@ export class Room {
     }
     for (const tell of done) tell()
     this.#ticks.moved()
+    this.#presence.stepped()
     this.#turns.want()
   }
 

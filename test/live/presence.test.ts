@@ -59,21 +59,29 @@ test('of many who notice that a peer is gone one announces it, and it goes into 
   expect(await rowsOf(stage)).toHaveLength(3)
 })
 
-/** A presence whose seconds go by as the test says. */
-async function presenceOf({ namespace }: Stage) {
+/** A presence whose seconds go by, and whose database answers, as the test says. */
+async function presenceOf({ namespace }: Stage, options: { isAwake?: boolean } = {}) {
   const sql = await embeddedSql()
   let armed = 0
+  const database = { isDown: false }
+  const peer = crypto.randomUUID()
   const presence = new Presence({
-    sql,
+    sql: async (text, params) => {
+      if (database.isDown) throw new Error('the database does not answer')
+      return sql(text, params)
+    },
     namespace,
-    peer: crypto.randomUUID(),
+    peer,
     load: () => load,
     arm: async () => void armed++,
     now: () => nowMs,
+    ...options,
   })
   let nowMs = 0
   return {
     presence,
+    peer,
+    database,
     armed: () => armed,
     async after(ms: number, { isPoked = true } = {}) {
       nowMs += ms
@@ -95,6 +103,37 @@ test('who wakes up with others misses nobody; who goes on hears who did not wake
   await after(2_000)
   expect(await announced(stage)).toEqual([{ peer: dead }])
   expect(armed()).toBe(1)
+})
+
+test('a renewal that failed is made again; who could not renew for long misses nobody who could not either', async () => {
+  const { stage, sql } = await withDead()
+  const { after, presence, peer, database } = await presenceOf(stage)
+  await after(0)
+  const leased = () => sql('select 1 from callplane.peers where id = $1::uuid and expires_at > now()', [peer])
+  await sql('update callplane.peers set expires_at = now() where id = $1::uuid', [peer])
+  database.isDown = true
+  for (let failed = 0; failed < 8; failed++) {
+    await expect(after(6_000, { isPoked: failed === 0 })).rejects.toThrow('does not answer')
+  }
+  expect(presence.isPoked).toBe(true)
+  database.isDown = false
+  await after(6_000, { isPoked: false })
+  expect(await leased()).toHaveLength(1)
+  expect(await announced(stage)).toEqual([])
+})
+
+test('a peer that is awake anyway renews while the log goes on, though nobody pokes it', async () => {
+  const { stage, sql } = await withDead()
+  const seen = async (isAwake: boolean) => {
+    const { after, presence, peer } = await presenceOf(stage, { isAwake })
+    await after(0)
+    await sql('update callplane.peers set expires_at = now() where id = $1::uuid', [peer])
+    presence.stepped()
+    await after(6_000, { isPoked: false })
+    return sql('select 1 from callplane.peers where id = $1::uuid and expires_at > now()', [peer])
+  }
+  expect(await seen(true)).toHaveLength(1)
+  expect(await seen(false)).toHaveLength(0)
 })
 
 test('nothing is renewed where nothing happens', async () => {

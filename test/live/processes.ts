@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { insertKey } from '../../src/db/keys.ts'
 import type { Sql } from '../../src/db/sql.ts'
 import { hashSecret, newKey } from '../../src/protocol/keys.ts'
-import type { FromPlane, PeerState, StateQuestion } from '../support/live-plane.ts'
+import type { FromPlane, LivePlaneOptions, PeerState, StateQuestion } from '../support/live-plane.ts'
 import type { WireClient } from './client.ts'
 import { overWebSocket } from './stage.ts'
 
@@ -20,8 +20,9 @@ export interface PlaneProcess {
   kill(): Promise<void>
 }
 
-export async function startPlane(databaseUrl: string): Promise<PlaneProcess> {
-  const child = spawn(process.execPath, [PLANE, databaseUrl], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+export async function startPlane(databaseUrl: string, options: LivePlaneOptions = {}): Promise<PlaneProcess> {
+  const args = [PLANE, databaseUrl, JSON.stringify(options)]
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   const answer = async (): Promise<FromPlane> => ((await once(child, 'message')) as [FromPlane])[0] // what live-plane.ts sends
   const begun = await answer()
   const url = 'url' in begun ? begun.url : ''

@@ -1,6 +1,14 @@
-// A process that serves a plane over a Postgres until it is killed: node live-plane.ts DATABASE_URL. It says where, and what its
-// peer has made of a namespace's log when it is asked.
+// A process that serves a plane over a Postgres until it is killed: node live-plane.ts DATABASE_URL OPTIONS. It says where, and
+// what its peer has made of a namespace's log when it is asked.
 import { startOnPostgres } from '../../src/node.ts'
+
+/** As JSON. */
+export interface LivePlaneOptions {
+  /** Default: any free one. */
+  port?: number
+  /** Of the peer among the others. */
+  peerLeaseMs?: number
+}
 
 /** What the process is asked: the state of these queries and of all relations. */
 export interface StateQuestion {
@@ -19,10 +27,11 @@ export interface PeerState {
 
 export type FromPlane = { url: string } | { state: PeerState | null }
 
-const [databaseUrl = ''] = process.argv.slice(2)
+const [databaseUrl = '', options = '{}'] = process.argv.slice(2)
 const plane = await startOnPostgres(databaseUrl, {
   host: '127.0.0.1',
   port: 0,
+  ...(JSON.parse(options) as LivePlaneOptions), // by who started it
   log: (event) => {
     if (event.level !== 'info') console.error(JSON.stringify(event))
   },
