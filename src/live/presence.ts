@@ -46,6 +46,8 @@ export class Presence {
   #triedAtMs = -Infinity
   #renewedAtMs = -Infinity
   #renewing: Promise<void> = Promise.resolve()
+  /** One at a time: what an earlier one says must not come after what a later one says. */
+  #isRenewing = false
   /** Ticks between the log's head and this peer, when it renewed last. */
   lag = 0
 
@@ -80,8 +82,9 @@ export class Presence {
   async turn(): Promise<void> {
     const { now = () => performance.now(), leaseMs = LEASE_MS } = this.#options
     const nowMs = now()
-    if (!this.#isPoked || nowMs - this.#triedAtMs < leaseMs * RENEW_AFTER) return
+    if (!this.#isPoked || this.#isRenewing || nowMs - this.#triedAtMs < leaseMs * RENEW_AFTER) return
     this.#isPoked = false
+    this.#isRenewing = true
     this.#triedAtMs = nowMs
     this.#renewing = this.#renew({ nowMs, leaseMs })
     await this.#renewing
@@ -107,6 +110,8 @@ export class Presence {
     } catch (error) {
       this.#isPoked = true
       throw error
+    } finally {
+      this.#isRenewing = false
     }
   }
 }

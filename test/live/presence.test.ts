@@ -63,11 +63,13 @@ test('of many who notice that a peer is gone one announces it, and it goes into 
 async function presenceOf({ namespace }: Stage, options: { isAwake?: boolean } = {}) {
   const sql = await embeddedSql()
   let armed = 0
-  const database = { isDown: false }
+  const database = { isDown: false, busy: Promise.resolve(), asked: 0 }
   const peer = crypto.randomUUID()
   const presence = new Presence({
     sql: async (text, params) => {
+      database.asked++
       if (database.isDown) throw new Error('the database does not answer')
+      await database.busy
       return sql(text, params)
     },
     namespace,
@@ -120,6 +122,23 @@ test('a renewal that failed is made again; who could not renew for long misses n
   await after(6_000, { isPoked: false })
   expect(await leased()).toHaveLength(1)
   expect(await announced(stage)).toEqual([])
+})
+
+test('a renewal that takes long is not overtaken by the next, which would be undone by it', async () => {
+  const { stage } = await withDead()
+  const { after, presence, database } = await presenceOf(stage)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  database.busy = promise
+  const first = after(0)
+  await after(6_000)
+  await after(6_000)
+  expect(database.asked).toBe(1)
+  expect(presence.isPoked).toBe(true)
+  resolve()
+  await first
+  await after(1, { isPoked: false })
+  expect(presence.isPoked).toBe(false)
+  expect(database.asked).toBeGreaterThan(1)
 })
 
 test('a peer that is awake anyway renews while the log goes on, though nobody pokes it', async () => {
