@@ -19,6 +19,8 @@ import { WireClient } from './client.ts'
 import { newStage, type Stage } from './stage.ts'
 
 const isLong = process.env['CALLPLANE_LONG'] === '1'
+/** Beside hundreds of namespaces that have not been let go yet, a turn can take its time. */
+const PATIENCE = { interval: 2, timeout: 20_000 }
 const FUNCTIONS = ['hello', 'bye', 'again'] as const
 const owners = { op: 'from', relation: 'owners' } as const
 const seen = { op: 'from', relation: 'seen' } as const
@@ -120,7 +122,7 @@ class History {
 async function stamped(namespace: string): Promise<number> {
   const sql = await embeddedSql()
   const unstamped = () => sql('select 1 from callplane.events where namespace = $1 and tick is null', [namespace])
-  await expect.poll(unstamped, { interval: 2 }).toEqual([])
+  await expect.poll(unstamped, PATIENCE).toEqual([])
   const [head] = await sql<{ tick: number }>('select tick from callplane.heads where namespace = $1', [namespace])
   return head?.tick ?? 0
 }
@@ -130,7 +132,7 @@ async function told(client: WireClient, tick: number): Promise<void> {
     const answer = await client.ask('Status')
     return 'Status' in answer && answer.Status[1].tick >= tick
   }
-  await expect.poll(hasCome, { interval: 2 }).toBe(true)
+  await expect.poll(hasCome, PATIENCE).toBe(true)
 }
 
 const tagsOf = (frames: readonly LiveResult[]) => frames.map((frame) => Object.keys(frame)[0])
