@@ -6,7 +6,7 @@ import type { Json } from '../db/sql.ts'
 import { frameOf, type Interest } from './audience.ts'
 import type { Command } from './commands.ts'
 import type { Connection, Receiver } from './connection.ts'
-import { errorFrame } from './fault.ts'
+import { errorFrame, refusalOf } from './fault.ts'
 import type { Room } from './room.ts'
 
 export interface SessionOptions {
@@ -224,7 +224,7 @@ export class Session implements Receiver {
       guest = await authenticate(key)
     } catch (error) {
       this.#answer(id, error)
-      return this.end(new CallplaneError('unauthorized', 'the key does not open this plane'))
+      return this.end(isRefusal(error) ? doesNotOpen() : refusalOf(error))
     }
     if (this.#isOver) return
     this.#entered = { namespace: guest.namespace, key, room: enter(guest.namespace) }
@@ -239,8 +239,7 @@ export class Session implements Receiver {
     try {
       await this.#options.authenticate(this.#entered?.key ?? '')
     } catch (error) {
-      const isRefused = error instanceof CallplaneError && (error.code === 'unauthorized' || error.code === 'forbidden')
-      if (isRefused) this.end(error)
+      if (isRefusal(error)) this.end(error)
     }
   }
 
@@ -254,6 +253,15 @@ export class Session implements Receiver {
     if (this.#entered === null) throw noKey()
     return this.#entered
   }
+}
+
+/** Of the key. Anything else says nothing of it. */
+function isRefusal(error: unknown): error is CallplaneError {
+  return error instanceof CallplaneError && (error.code === 'unauthorized' || error.code === 'forbidden')
+}
+
+function doesNotOpen(): CallplaneError {
+  return new CallplaneError('unauthorized', 'the key does not open this plane')
 }
 
 function noKey(): CallplaneError {

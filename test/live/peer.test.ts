@@ -1,5 +1,6 @@
 // A peer and its clients, over each transport of Node; and a client that reads slowly.
 import { describe, expect, test } from 'vitest'
+import { NO_CONNECTION, SqlError } from '../../src/db/sql.ts'
 import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { forgetJobs } from '../../src/jobs/forget.ts'
 import { redriveJobs, type Redriven } from '../../src/jobs/redrive.ts'
@@ -85,4 +86,18 @@ test('a call that is redriven is told of, until its heir is forgotten', async ()
   stage.poke()
   await expect.poll(ids).toEqual(new Set([late, heirOf(first)]))
   expect(client.rows('redrives')).toHaveLength(1)
+})
+
+test('a key that the database cannot be asked about is not called wrong', async () => {
+  const stage = await stageOver({
+    authenticate: () => Promise.reject(new SqlError('the database system is starting up', NO_CONNECTION)),
+  })
+  const client = await stage.connect({ key: null })
+  await client.ask('Auth', { key: 'live_any' })
+  await expect.poll(() => client.isClosed).toBe(true)
+  const codes = client.received.map((result) => ('Error' in result ? result.Error.slice(0, 2) : result))
+  expect(codes).toEqual([
+    [1, 'database_unavailable'],
+    [null, 'database_unavailable'],
+  ])
 })
