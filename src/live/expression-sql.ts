@@ -1,9 +1,10 @@
 // Expressions, conditions and aggregates of a plan in SQL, with the kernel's results to the last digit.
 import type { SqlScalar } from '../db/sql.ts'
-import type { Aggregate, Condition, Expression, Literal } from '../protocol/plan.ts'
+import type { Aggregate, Condition, Expression, Literal, PartialAggregate } from '../protocol/plan.ts'
 import { columnType, typeOf } from '../protocol/plan-columns.ts'
 import type { Columns, ColumnType } from '../protocol/relations.ts'
 import { UNIT_MS } from './kernel/evaluate.ts'
+import { BETWEEN, boundsOf, HASHES, NULL_TEXT } from './kernel/shard-hash.ts'
 
 /** How a column's type is called. A time is its milliseconds. */
 export const TYPES: Record<ColumnType, string> = {
@@ -43,6 +44,8 @@ export function expressionSql(of: Expression, parameters: Parameters): string {
       const { lengthMs, beginsMs } = UNIT_MS[of.to]
       return `(${time} - (((${time} - ${beginsMs}) % ${lengthMs}) + ${lengthMs}) % ${lengthMs})`
     }
+    case 'bucket':
+      return bucketSql(expressionSql(of.of, parameters))
     default:
       return `(${expressionSql(of.left, parameters)} ${of.op} ${expressionSql(of.right, parameters)})`
   }
@@ -57,6 +60,8 @@ export function conditionSql(of: Condition, parameters: Parameters): string {
       return `(not ${conditionSql(of.of, parameters)})`
     case 'is null':
       return `(${expressionSql(of.of, parameters)} is null)`
+    case 'shard':
+      return shardSql(of, parameters)
     case 'in': {
       const type = of.type ?? typeOf(of.of, parameters.columns)
       const values = of.values.map((value) => literalSql(value, type, parameters))
@@ -67,7 +72,18 @@ export function conditionSql(of: Condition, parameters: Parameters): string {
   }
 }
 
-export function aggregateSql(of: Aggregate, parameters: Parameters): string {
+/** As `isInShard` has it. Digits of one length are ordered as what they stand for. */
+function shardSql(of: Extract<Condition, { op: 'shard' }>, parameters: Parameters): string {
+  const texts = of.by.map((part) => `coalesce((${expressionSql(part, parameters)})::text, '${NULL_TEXT}')`)
+  const hash = `(substr(md5(${texts.join(` || '${BETWEEN}' || `)}), 1, 8) collate "C")`
+  const { from, to } = boundsOf(of)
+  const digits = (bound: number): string => literalSql(bound.toString(16).padStart(8, '0'), 'text', parameters)
+  const below = to === HASHES ? '' : ` and ${hash} < ${digits(to)}`
+  return `(${hash} >= ${digits(from)}${below})`
+}
+
+export function aggregateSql(of: Aggregate | PartialAggregate, parameters: Parameters): string {
+  if (of.op === 'state' || of.op === 'merge') throw new TypeError(`${of.op} has no form in SQL`)
   if (of.op === 'rate') {
     const where = conditionSql(of.where, parameters)
     const among = of.among === undefined ? 'true' : conditionSql(of.among, parameters)

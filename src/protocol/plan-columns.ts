@@ -1,5 +1,5 @@
 // Which columns a step gives, and which type an expression has: the rules that the parser checks and the kernel builds on.
-import type { Aggregate, Condition, Expression, Literal, Plan } from './plan.ts'
+import type { Aggregate, Condition, Expression, Literal, PartialAggregate, Plan } from './plan.ts'
 import type { Columns, ColumnType } from './relations.ts'
 
 /** Thrown by the rules below; the parser adds where in the plan it is. */
@@ -47,6 +47,8 @@ export function typeOf(expression: Expression, columns: Columns): ColumnType {
       if (type === 'time') return type
       throw new PlanFault(`truncate takes a time, not ${type}`)
     }
+    case 'bucket':
+      return 'int'
     default:
       return typeOfArithmetic(expression.op, typeOf(expression.left, columns), typeOf(expression.right, columns))
   }
@@ -73,26 +75,39 @@ export function columnsIn(of: Expression | Condition): string[] {
     case 'and':
     case 'or':
       return of.of.flatMap(columnsIn)
+    case 'shard':
+      return of.by.flatMap(columnsIn)
     case 'not':
     case 'is null':
     case 'in':
     case 'negate':
     case 'truncate':
+    case 'bucket':
       return columnsIn(of.of)
     default:
       return [...columnsIn(of.left), ...columnsIn(of.right)]
   }
 }
 
-export function columnsOfAggregate(of: Aggregate): string[] {
+export function columnsOfAggregate(of: Aggregate | PartialAggregate): string[] {
+  if (of.op === 'state') return columnsOfAggregate(of.of)
+  if (of.op === 'merge') return of.times === undefined ? [of.column] : [of.column, of.times]
   if (of.op === 'rate') return [...columnsIn(of.where), ...(of.among === undefined ? [] : columnsIn(of.among))]
   return of.column === undefined ? [] : [of.column]
 }
 
-function typeOfAggregate(of: Aggregate, columns: Columns): ColumnType {
+function typeOfAggregate(of: Aggregate | PartialAggregate, columns: Columns): ColumnType {
+  if (of.op === 'state') return 'text'
+  if (of.op === 'merge') return typeOfResult(of.of, of.type)
   if (of.op === 'rate') return 'float'
-  const type = of.column === undefined ? 'int' : columnType(columns, of.column)
-  switch (of.op) {
+  return typeOfResult(of.op, of.column === undefined ? 'int' : columnType(columns, of.column))
+}
+
+/** Over a column of a type. */
+function typeOfResult(op: Aggregate['op'], type: ColumnType): ColumnType {
+  switch (op) {
+    case 'rate':
+      return 'float'
     case 'count':
       return 'int'
     case 'sum':
@@ -110,7 +125,7 @@ function typeOfAggregate(of: Aggregate, columns: Columns): ColumnType {
     default:
       if (type === 'int') return type
   }
-  throw new PlanFault(`${of.op} is not defined for ${type}`)
+  throw new PlanFault(`${op} is not defined for ${type}`)
 }
 
 /** The inputs of a step, in order, each with the field that holds it. */

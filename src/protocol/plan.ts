@@ -23,6 +23,8 @@ export type Expression =
   | { op: 'negate'; of: Expression }
   /** Down to the beginning, in UTC; a week begins on Monday. */
   | { op: 'truncate'; to: TimeUnit; of: Expression }
+  /** Of an int, the bound of its bucket. A peer writes it, who divides a plan into shards; clients cannot. */
+  | { op: 'bucket'; of: Expression }
 
 /** True, false or unknown, as in SQL: a comparison with null is unknown, and a row passes where it is true. */
 export type Condition =
@@ -31,6 +33,8 @@ export type Condition =
   | { op: 'is null'; of: Expression }
   | { op: 'and' | 'or'; of: Condition[] }
   | { op: 'not'; of: Condition }
+  /** Whether a row is of shard `at`, from 0, among `of`: a hash of these values tells. Never unknown; clients cannot write it. */
+  | { op: 'shard'; by: Expression[]; of: number; at: number }
 
 /**
  * What is computed of a group. All but `count` without a column and `rate` pass over nulls, and are null where nothing
@@ -45,6 +49,17 @@ export type Aggregate =
   | { op: 'count'; column?: string }
   | { op: 'sum' | 'avg' | 'variance' | 'min' | 'max' | 'median' | 'p50' | 'p95' | 'p99'; column: string }
   | { op: 'rate'; where: Condition; among?: Condition }
+
+/**
+ * What a peer writes who divides a plan into shards; clients cannot.
+ *
+ * - `state`: all that an aggregate knows of its rows, as a text.
+ * - `merge`: an aggregate, from texts of its state over a column of this `type`; with `times`, from values of that column, each
+ *   as often as that says.
+ */
+export type PartialAggregate =
+  | { op: 'state'; of: Aggregate }
+  | { op: 'merge'; of: Aggregate['op']; type: ColumnType; column: string; times?: string }
 
 export type JoinKind = 'inner' | 'left' | 'anti'
 export type Direction = 'asc' | 'desc'
@@ -70,7 +85,7 @@ export type Plan =
   | { op: 'unionAll'; inputs: Plan[] }
   | { op: 'distinct'; input: Plan }
   /** One row a group; without `by`, exactly one row, also of nothing. */
-  | { op: 'groupBy'; input: Plan; by: string[]; aggregates: [name: string, of: Aggregate][] }
+  | { op: 'groupBy'; input: Plan; by: string[]; aggregates: [name: string, of: Aggregate | PartialAggregate][] }
   /** The first rows; rows that tie are ordered by all their columns. Nulls come last, and first in `desc`. */
   | { op: 'top'; input: Plan; orderBy: [column: string, direction: Direction][]; limit: number }
   /** The rows whose `column` is in (now − lengthMs, now]. Now is the log's, the same at every peer. */

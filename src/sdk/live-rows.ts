@@ -1,7 +1,7 @@
 // Rows as a watch shows them: what JSON cannot hold as it was declared, and the order that the plan asks for.
 import { declaredColumns } from '../protocol/declared-columns.ts'
 import type { WireRow } from '../protocol/live.ts'
-import type { Aggregate, Direction, Expression, Plan } from '../protocol/plan.ts'
+import type { Direction, Expression, Plan } from '../protocol/plan.ts'
 
 export interface Shown {
   row(row: WireRow): object
@@ -59,7 +59,7 @@ function int64Columns(plan: Plan): Names {
   }
 }
 
-const KEEPS_TYPE: ReadonlySet<Aggregate['op']> = new Set(['sum', 'min', 'max', 'median'])
+const KEEPS_TYPE: ReadonlySet<string> = new Set(['sum', 'min', 'max', 'median'])
 
 function added<T>(names: Iterable<string>, columns: readonly [string, T][], isOne: (of: T) => boolean): Names {
   return new Set([...names, ...columns.flatMap(([name, of]) => (isOne(of) ? [name] : []))])

@@ -1,5 +1,5 @@
 // What a group remembers of its rows. Each takes a row back exactly as it took it in.
-import type { Aggregate } from '../../protocol/plan.ts'
+import type { Aggregate, PartialAggregate } from '../../protocol/plan.ts'
 import { columnType } from '../../protocol/plan-columns.ts'
 import type { Columns, ColumnType, Row, Value } from '../../protocol/relations.ts'
 import { bucketBound } from './buckets.ts'
@@ -11,11 +11,15 @@ import { compareValues, indexOf, keyOfRow, rankOf, rowOfKey } from './values.ts'
 
 export interface Accumulator {
   add: (row: Row, diff: number) => void
-  read: (op: Aggregate['op']) => Value
+  read: (op: Read) => Value
   held: () => number
   dump: () => State
-  load: (state: State) => void
+  /** So many times, or back, what another has dumped. Of one that holds nothing, once makes the other. */
+  absorb: (state: State, times: number) => void
 }
+
+type Read = (Aggregate | PartialAggregate)['op']
+type Merge = Extract<PartialAggregate, { op: 'merge' }>
 
 /** Aggregates of the same kind over the same column share one; `key` tells which. */
 export interface AccumulatorKind {
@@ -23,31 +27,59 @@ export interface AccumulatorKind {
   make: () => Accumulator
 }
 
-export function accumulatorFor(of: Aggregate, columns: Columns): AccumulatorKind {
+export function accumulatorFor(of: Aggregate | PartialAggregate, columns: Columns): AccumulatorKind {
+  if (of.op === 'state') {
+    const { key, make } = accumulatorFor(of.of, columns)
+    return { key: `state ${key}`, make: () => stateOf(make()) }
+  }
+  if (of.op === 'merge') return { key: JSON.stringify(of), make: merging(of, columns) }
   if (of.op === 'rate') {
     const where = checkOf(of.where, columns)
-    const among = of.among === undefined ? () => true : checkOf(of.among, columns)
+    const among = of.among === undefined ? ALL : checkOf(of.among, columns)
     return { key: JSON.stringify(of), make: () => share(where, among) }
   }
   const { column } = of
-  if (column === undefined) return { key: 'count', make: () => counter(() => true) }
+  if (column === undefined) return { key: 'count', make: () => counter(ALL) }
   const [index, type] = [indexOf(columns, column), columnType(columns, column)]
-  switch (of.op) {
-    case 'count':
-      return { key: `count ${column}`, make: () => counter((row) => (row[index] ?? null) !== null) }
-    case 'sum':
-    case 'avg':
-      return { key: `moments ${column}`, make: () => moments(index, type, { hasSquares: false }) }
-    case 'variance':
-      return { key: `squares ${column}`, make: () => moments(index, type, { hasSquares: true }) }
-    case 'min':
-    case 'max':
-    case 'median':
-      return { key: `sorted ${column}`, make: () => sorted(index, type, (value) => value) }
-    default: {
-      const bound = (value: Value): Value => (typeof value === 'number' ? bucketBound(value) : null)
-      return { key: `buckets ${column}`, make: () => sorted(index, type, bound) }
+  if (of.op === 'count') return { key: `count ${column}`, make: () => counter((row) => (row[index] ?? null) !== null) }
+  return { key: `${KIND[of.op]} ${column}`, make: () => ofColumn(of.op, index, type) }
+}
+
+const KIND: Record<Exclude<Aggregate['op'], 'count' | 'rate'>, 'moments' | 'squares' | 'sorted' | 'buckets'> = {
+  sum: 'moments',
+  avg: 'moments',
+  variance: 'squares',
+  min: 'sorted',
+  max: 'sorted',
+  median: 'sorted',
+  p50: 'buckets',
+  p95: 'buckets',
+  p99: 'buckets',
+}
+
+function ofColumn(op: keyof typeof KIND, index: number, type: ColumnType): Accumulator {
+  const kind = KIND[op]
+  if (kind === 'sorted') return sorted(index, type, (value) => value)
+  if (kind === 'buckets') return sorted(index, type, (value) => (typeof value === 'number' ? bucketBound(value) : null))
+  return moments(index, type, { hasSquares: kind === 'squares' })
+}
+
+function stateOf(accumulator: Accumulator): Accumulator {
+  return { ...accumulator, read: () => JSON.stringify(accumulator.dump()) }
+}
+
+const ALL: Check = () => true
+
+/** Takes in what others have dumped, or values as often as a column says. */
+function merging({ of, type, column, times }: Merge, columns: Columns): () => Accumulator {
+  const [index, timesAt] = [indexOf(columns, column), times === undefined ? -1 : indexOf(columns, times)]
+  return () => {
+    const inner = of === 'count' ? counter(ALL) : of === 'rate' ? share(ALL, ALL) : ofColumn(of, index, type)
+    const add = (row: Row, diff: number): void => {
+      if (times === undefined) inner.absorb(JSON.parse(String(row[index])) as State, diff) // as dumped by its like
+      else inner.add(row, diff * Number(row[timesAt]))
     }
+    return { ...inner, add, read: () => inner.read(of) }
   }
 }
 
@@ -60,7 +92,7 @@ function counter(fits: Check): Accumulator {
     read: () => count,
     held: () => 0,
     dump: () => count,
-    load: (state) => void (count = Number(state)),
+    absorb: (state, times) => void (count += Number(state) * times),
   }
 }
 
@@ -75,13 +107,18 @@ function share(where: Check, among: Check): Accumulator {
     read: () => (all === 0 ? null : fitting / all),
     held: () => 0,
     dump: () => [all, fitting],
-    load: (state) => void ([all, fitting] = listOfState(state).map(Number) as [number, number]), // as dumped above
+    absorb: (state, times) => {
+      const [counted = 0, fitted = 0] = listOfState(state).map(Number)
+      all += counted * times
+      fitting += fitted * times
+    },
   }
 }
 
 /** Count, sum and sum of squares: of a float in units of the smallest one. */
 function moments(index: number, type: ColumnType, { hasSquares }: { hasSquares: boolean }): Accumulator {
-  let [count, sum, squares] = [0, new ExactSum(), new ExactSum()]
+  let count = 0
+  const [sum, squares] = [new ExactSum(), new ExactSum()]
   const isFloat = type === 'float'
 
   const total = (): Value => {
@@ -115,16 +152,16 @@ function moments(index: number, type: ColumnType, { hasSquares }: { hasSquares: 
     },
     held: () => 0,
     dump: () => [count, String(sum.value), String(squares.value)],
-    load: (state) => {
+    absorb: (state, times) => {
       const [counted, summed, squared] = listOfState(state)
-      count = Number(counted)
-      sum = ExactSum.of(BigInt(String(summed)))
-      squares = ExactSum.of(BigInt(String(squared)))
+      count += Number(counted) * times
+      sum.add(BigInt(String(summed)), times)
+      squares.add(BigInt(String(squared)), times)
     },
   }
 }
 
-const PERCENT: Partial<Record<Aggregate['op'], number>> = { median: 50, p50: 50, p95: 95, p99: 99 }
+const PERCENT: Partial<Record<Read, number>> = { median: 50, p50: 50, p95: 95, p99: 99 }
 
 /** The values in order, or the bounds of their buckets. */
 function sorted(index: number, type: ColumnType, keep: (value: Value) => Value): Accumulator {
@@ -148,10 +185,10 @@ function sorted(index: number, type: ColumnType, keep: (value: Value) => Value):
       bag.each((value, count) => entries.push([keyOfRow([value]), count]) > 0)
       return entries
     },
-    load: (state) => {
+    absorb: (state, times) => {
       for (const entry of listOfState(state)) {
         const [key, count] = listOfState(entry)
-        bag.add(rowOfKey(String(key), [type])[0] ?? null, Number(count))
+        bag.add(rowOfKey(String(key), [type])[0] ?? null, Number(count) * times)
       }
     },
   }

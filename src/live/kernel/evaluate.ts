@@ -2,6 +2,8 @@
 import type { Condition, Expression, TimeUnit } from '../../protocol/plan.ts'
 import { commonType, typeOf } from '../../protocol/plan-columns.ts'
 import { isInt64, parseValue, type Columns, type ColumnType, type Row, type Value } from '../../protocol/relations.ts'
+import { bucketBound } from './buckets.ts'
+import { isInShard } from './shard-hash.ts'
 import { compareValues, indexOf } from './values.ts'
 
 /** Why a query stops: its own fault, the same at every peer. */
@@ -36,6 +38,13 @@ export function computeOf(of: Expression, columns: Columns): Compute {
         return typeof value === 'number' ? truncate(value, to) : null
       }
     }
+    case 'bucket': {
+      const compute = computeOf(of.of, columns)
+      return (row) => {
+        const value = compute(row)
+        return typeof value === 'number' ? bucketBound(value) : null
+      }
+    }
     default: {
       const type = typeOf(of, columns)
       // Of a time, calculated as the number of its milliseconds.
@@ -53,7 +62,7 @@ export function computeOf(of: Expression, columns: Columns): Compute {
   }
 }
 
-type Op = Exclude<Expression, { op: 'column' | 'literal' | 'negate' | 'truncate' }>['op']
+type Op = Exclude<Expression, { op: 'column' | 'literal' | 'negate' | 'truncate' | 'bucket' }>['op']
 
 function castTo(type: ColumnType, compute: Compute, own: ColumnType): Compute {
   if (type !== 'int64' || own === 'int64') return compute
@@ -127,6 +136,11 @@ export function checkOf(of: Condition, columns: Columns): Check {
       const compute = computeOf(of.of, columns)
       return (row) => compute(row) === null
     }
+    case 'shard':
+      return isInShard(
+        of.by.map((part) => computeOf(part, columns)),
+        of,
+      )
     case 'in': {
       const compute = computeOf(of.of, columns)
       const type = of.type ?? typeOf(of.of, columns)

@@ -39,12 +39,6 @@ export class ExactSum {
   get value(): bigint {
     return this.#big + BigInt(this.#small)
   }
-
-  static of(value: bigint): ExactSum {
-    const sum = new ExactSum()
-    sum.#big = value
-    return sum
-  }
 }
 
 /**

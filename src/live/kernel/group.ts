@@ -115,7 +115,7 @@ export function groupBy(input: Operator, plan: Extract<Plan, { op: 'groupBy' }>,
         indices.forEach((index, place) => (row[index] = by[place] ?? null))
         const group = groupOf(row)
         group.count = Number(count)
-        listOfState(states).forEach((one, place) => group.accumulators[place]?.load(one))
+        listOfState(states).forEach((one, place) => group.accumulators[place]?.absorb(one, 1))
         group.said = isSaid === 1 ? rowOf(group) : null
         held += heldBy(group)
       }

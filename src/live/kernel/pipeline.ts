@@ -8,7 +8,7 @@ import { checkOf, computeOf } from './evaluate.ts'
 import { groupBy } from './group.ts'
 import { join } from './join.ts'
 import { concat, feed, filter, mapRows, type Feed, type Operator } from './operator.ts'
-import { conjuncts, loosened, renamed } from './rewrite.ts'
+import { conjuncts, isTheSameInSql, loosened, renamed, uncomputed } from './rewrite.ts'
 import { recurse } from './recurse.ts'
 import { sourceOf, type Source } from './source.ts'
 import { top } from './top.ts'
@@ -159,15 +159,18 @@ class Builder {
 
   #leaf(relation: string, { need, filters, since }: Asked): Built {
     const all = this.#surroundings.relations.get(relation) ?? new Map<string, ColumnType>()
-    const columns = new Map([...all].filter(([name]) => need.has(name)))
-    const leaf = { source: sourceOf(relation, [...columns.keys()], filters, since), feed: feed() }
+    const [here, inSource] = split(filters, (condition) => isTheSameInSql(condition, all))
+    const needed = new Set([...need, ...here.flatMap(columnsIn)])
+    const columns = new Map([...all].filter(([name]) => needed.has(name)))
+    const leaf = { source: sourceOf(relation, [...columns.keys()], inSource, since), feed: feed() }
     this.leaves.push(leaf)
-    return { operator: leaf.feed, columns }
+    return this.#filtered({ operator: leaf.feed, columns }, here)
   }
 
   #map(plan: Extract<Plan, { op: 'map' }>, asked: Asked): Built {
     const own = new Map(plan.columns)
-    const [above, below] = split(asked.filters, (column) => !own.has(column))
+    const filters = asked.filters.map((condition) => uncomputed(condition, own))
+    const [above, below] = splitByColumn(filters, (column) => !own.has(column))
     const need = new Set([...asked.need, ...above.flatMap(columnsIn)])
     const computed = plan.columns.filter(([name]) => need.has(name))
     const passed = [...need].filter((name) => !own.has(name))
@@ -192,9 +195,10 @@ class Builder {
         .filter((name) => !plan.on.some(([, compared]) => compared === name))
         .map((name) => [joinedName(plan, name), name] as const),
     )
-    const [notLeft, toLeft] = split(asked.filters, (column) => ofLeft.has(column))
+    const [notLeft, toLeft] = splitByColumn(asked.filters, (column) => ofLeft.has(column))
     // Below a left join, a row that does not fit would still be there, without its match.
-    const [above, toRight] = plan.kind === 'inner' ? split(notLeft, (column) => rightName.has(column)) : [notLeft, []]
+    const [above, toRight] =
+      plan.kind === 'inner' ? splitByColumn(notLeft, (column) => rightName.has(column)) : [notLeft, []]
     const need = new Set([...asked.need, ...above.flatMap(columnsIn)])
     const left = this.build(plan.left, {
       need: new Set([...need, ...plan.on.map(([name]) => name)].filter((name) => ofLeft.has(name))),
@@ -225,7 +229,7 @@ class Builder {
   }
 
   #groupBy(plan: Extract<Plan, { op: 'groupBy' }>, asked: Asked): Built {
-    const [above, below] = split(asked.filters, (column) => plan.by.includes(column))
+    const [above, below] = splitByColumn(asked.filters, (column) => plan.by.includes(column))
     const need = new Set([...asked.need, ...above.flatMap(columnsIn)])
     const aggregates = plan.aggregates.filter(([name]) => need.has(name))
     const input = this.build(plan.input, {
@@ -250,10 +254,14 @@ class Builder {
 }
 
 /** Those with a column that does not fit, and those without. A condition without columns stays. */
-function split(filters: readonly Condition[], fits: (column: string) => boolean): [Condition[], Condition[]] {
-  const isBelow = (condition: Condition): boolean => {
+function splitByColumn(filters: readonly Condition[], fits: (column: string) => boolean): [Condition[], Condition[]] {
+  return split(filters, (condition) => {
     const columns = columnsIn(condition)
     return columns.length > 0 && columns.every(fits)
-  }
-  return [filters.filter((one) => !isBelow(one)), filters.filter(isBelow)]
+  })
+}
+
+/** Those that do not fit, and those that do. */
+function split(filters: readonly Condition[], fits: (condition: Condition) => boolean): [Condition[], Condition[]] {
+  return [filters.filter((one) => !fits(one)), filters.filter(fits)]
 }

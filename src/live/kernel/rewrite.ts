@@ -1,6 +1,7 @@
 // Rewriting parts of plans so that they mean the same in another place.
 import type { Condition, Expression, Plan } from '../../protocol/plan.ts'
-import { inputsOf } from '../../protocol/plan-columns.ts'
+import { inputsOf, typeOf } from '../../protocol/plan-columns.ts'
+import type { Columns } from '../../protocol/relations.ts'
 
 /** A condition as a list of those that all must hold. */
 export function conjuncts(condition: Condition): Condition[] {
@@ -16,6 +17,8 @@ export function renamed(of: Condition, columnOf: ReadonlyMap<string, string>): C
       return { op: of.op, of: of.of.map((part) => renamed(part, columnOf)) }
     case 'not':
       return { op: of.op, of: renamed(of.of, columnOf) }
+    case 'shard':
+      return { ...of, by: of.by.map(name) }
     case 'in':
     case 'is null':
       return { ...of, of: name(of.of) }
@@ -32,6 +35,7 @@ function renamedExpression(of: Expression, columnOf: ReadonlyMap<string, string>
       return of
     case 'negate':
     case 'truncate':
+    case 'bucket':
       return { ...of, of: renamedExpression(of.of, columnOf) }
     default:
       return {
@@ -40,6 +44,24 @@ function renamedExpression(of: Expression, columnOf: ReadonlyMap<string, string>
         right: renamedExpression(of.right, columnOf),
       }
   }
+}
+
+/**
+ * A choice of shards over what these columns are computed from, so that it gets to the tables: where they are beginnings of
+ * times, which never fail. Other conditions stay as they are.
+ */
+export function uncomputed(condition: Condition, computed: ReadonlyMap<string, Expression>): Condition {
+  if (condition.op !== 'shard') return condition
+  const by = condition.by.map((part) => {
+    const of = part.op === 'column' ? computed.get(part.name) : undefined
+    return of?.op === 'truncate' && of.of.op === 'column' ? of : part
+  })
+  return { ...condition, by }
+}
+
+/** A float has another text there. */
+export function isTheSameInSql(condition: Condition, columns: Columns): boolean {
+  return condition.op !== 'shard' || condition.by.every((part) => typeOf(part, columns) !== 'float')
 }
 
 /**

@@ -35,10 +35,10 @@ export const anyRow = (relation: keyof typeof OWN): fc.Arbitrary<Record<string, 
 
 type Draw = <T>(arbitrary: fc.Arbitrary<T>) => T
 
-export function randomPlan(draw: Draw): Plan {
-  const plan = new Random(draw).plan(draw(fc.integer({ min: 1, max: 4 })))
+export function randomPlan(draw: Draw, options: { hasRecursion?: boolean } = {}): Plan {
+  const plan = new Random(draw, options).plan(draw(fc.integer({ min: 1, max: 4 })))
   // Branches double what is below them, and a plan has its bound.
-  return stepsOf(plan) > MAX_PLAN_STEPS ? new Random(draw).plan(1) : plan
+  return stepsOf(plan) > MAX_PLAN_STEPS ? new Random(draw, options).plan(1) : plan
 }
 
 const stepsOf = (plan: Plan): number => inputsOf(plan).reduce((sum, [, input]) => sum + stepsOf(input), 1)
@@ -48,17 +48,20 @@ const isRounded = (name: string): boolean => name.includes('r_')
 
 class Random {
   readonly #draw: Draw
+  readonly #hasRecursion: boolean
   #names = 0
 
-  constructor(draw: Draw) {
+  constructor(draw: Draw, { hasRecursion = true }: { hasRecursion?: boolean }) {
     this.#draw = draw
+    this.#hasRecursion = hasRecursion
   }
 
   plan(depth: number): Plan {
     if (depth === 0) return { op: 'from', relation: this.#one(['a', 'c']) }
     const op = this.#one<Plan['op']>([
       ...(['where', 'where', 'map', 'project', 'join', 'join', 'union', 'unionAll', 'distinct'] as const),
-      ...(['groupBy', 'groupBy', 'top', 'window', 'recurse'] as const),
+      ...(['groupBy', 'groupBy', 'top', 'window'] as const),
+      ...(this.#hasRecursion ? (['recurse'] as const) : []),
     ])
     const input = this.plan(depth - 1)
     const columns = columnsOf(input)
