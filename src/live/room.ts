@@ -6,29 +6,30 @@
 // A tick is taken in at one go, and between two all is consistent: a snapshot taken there is of that tick.
 import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus } from '../protocol/live.ts'
-import type { Plan } from '../protocol/plan.ts'
 import { frameOf, Listener, type Interest, type Reach } from './audience.ts'
 import { CommandLine } from './command-line.ts'
 import type { Command, Sent } from './commands.ts'
-import { beginQuery } from './begin-query.ts'
 import { errorFrame } from './fault.ts'
-import { Dataflow, type RelationChange } from './kernel/dataflow.ts'
+import type { RelationChange } from './kernel/dataflow.ts'
 import type { Entry } from './log.ts'
 import type { LogReader } from './reader.ts'
 import { Presence } from './presence.ts'
+import { Queries } from './queries.ts'
 import { registryAt } from './registry-at.ts'
 import { Registry } from './registry.ts'
 import { Resume } from './resume.ts'
 import type { RoomOptions, RoomState } from './room-options.ts'
 import type { Head } from './stamp.ts'
-import { interestsOf, loadOf, Standing, statusOf } from './standing.ts'
+import { loadOf, statusOf } from './standing.ts'
 import { changesOfStep } from './step-changes.ts'
 import { Ticks } from './ticks.ts'
 import { Turns } from './turns.ts'
-import { hasWindow, WindowTime } from './window-time.ts'
+import { WindowTime } from './window-time.ts'
 
 /** What a query may hold, unless the options say so. */
 const MAX_ROWS = 1_000_000
+/** A query that nobody is interested in any more goes on for so long. */
+const LINGER_MS = 60_000
 /** Entries between two breaths. */
 const ENTRIES_A_TURN = 500
 
@@ -44,21 +45,21 @@ export class Room {
   readonly #resume: Resume
   readonly #presence: Presence
   #registry: Registry
-  #flow: Dataflow
-  #standing = new Map<string, Promise<Standing>>()
-  #running = new Map<string, Standing>()
+  readonly #queries: Queries
   #isOver = false
 
   constructor(namespace: string, options: RoomOptions) {
     this.#namespace = namespace
     this.#options = options
     this.#registry = new Registry(options.builtIn)
-    this.#flow = this.#newFlow()
+    const { maxRows = MAX_ROWS, lingerMs = LINGER_MS } = options
     const [poke, ticks] = [() => this.poke(), this.#ticks]
-    this.#resume = new Resume({ ...options, namespace, ticks, maxRows: options.maxRows ?? MAX_ROWS, poke })
+    this.#resume = new Resume({ ...options, namespace, ticks, maxRows, poke })
     this.#presence = new Presence({ ...options, ...options.presence, namespace, load: () => loadOf(this.status()) })
     this.#line = new CommandLine(options.sql, namespace)
     this.#time = new WindowTime(options.sql, namespace, crypto.randomUUID())
+    const wanted = { ticks, time: this.#time, maxRows, lingerMs, poke: () => this.#reader.poke() }
+    this.#queries = new Queries(this.#registry, { sql: options.sql, namespace, ...wanted })
     this.#begun.promise.catch(() => {})
     this.#reader = options.openLog({
       begun: (head) => this.#begin(head),
@@ -68,13 +69,14 @@ export class Room {
   }
 
   status(): PeerStatus {
-    const [{ peer, clients }, { lag }] = [this.#options, this.#presence]
-    return { peer, tick: this.#ticks.now, lag, clients: clients(), ...statusOf([...this.#running.values()]) }
+    const { peer, clients } = this.#options
+    const { lag } = this.#presence
+    return { peer, tick: this.#ticks.now, lag, clients: clients(), ...statusOf(this.#queries.running) }
   }
 
   /** What it has made of the log so far, for who compares it with others. */
   get state(): RoomState {
-    return { tick: this.#ticks.now, registry: this.#registry, flow: this.#flow }
+    return { tick: this.#ticks.now, registry: this.#registry, flow: this.#queries.flow }
   }
 
   poke(): void {
@@ -86,6 +88,7 @@ export class Room {
   async close(): Promise<void> {
     this.#isOver = true
     this.#turns.stop()
+    this.#queries.close()
     const error = new CallplaneError('closed', 'the peer closes')
     this.#begun.reject(error)
     this.#line.fail(error)
@@ -107,11 +110,11 @@ export class Room {
   async listen(reach: Reach, request: Interest): Promise<void> {
     const { id, name, from } = request
     await this.#begun.promise
-    const standing = await this.#stand(name)
+    const standing = await this.#queries.stand(name)
     const missed = from === undefined ? null : await this.#resume.past(standing, from, this.#registry)
     if (reach.isOver) return
     // It was unregistered, or the log began anew, since it stood.
-    if (this.#running.get(name) !== standing) return this.listen(reach, request)
+    if (!this.#queries.isRunning(standing)) return this.listen(reach, request)
     standing.checkSendable()
     const listener = new Listener(reach, { ...request, tick: standing.tick })
     standing.audience.set(reach, listener)
@@ -126,42 +129,31 @@ export class Room {
 
   /** What it is interested in, as it can ask for it again. */
   interestsOf(reach: Reach): Interest[] {
-    return interestsOf(reach, this.#running.values())
+    return this.#queries.interestsOf(reach)
   }
 
   /** Says whether it was interested. */
   leave(reach: Reach, name: string): boolean {
-    const standing = this.#running.get(name)
-    if (standing?.audience.delete(reach) !== true) return false
-    if (standing.audience.size === 0) standing.idleSinceMs = performance.now()
+    if (!this.#queries.leave(reach, name)) return false
     this.#turns.want()
     return true
   }
 
   leaveAll(reach: Reach): void {
-    for (const name of this.#running.keys()) this.leave(reach, name)
+    if (this.#queries.leaveAll(reach)) this.#turns.want()
   }
 
   /** The client reads again. */
   drained(reach: Reach): void {
-    for (const standing of this.#running.values()) if (standing.audience.has(reach)) standing.catchUp()
-  }
-
-  #newFlow(): Dataflow {
-    const { maxRows = MAX_ROWS } = this.#options
-    return new Dataflow({ relations: this.#registry.relations, maxRows, nowMs: 0 })
+    this.#queries.drained(reach)
   }
 
   /** Begins at a tick: at first, and again where events were left out, when everything that was known is void. */
   async #begin(head: Head): Promise<void> {
     const { sql, builtIn } = this.#options
     this.#registry = (await registryAt(sql, this.#namespace, { tick: head.tick, builtIn })).registry
-    this.#flow = this.#newFlow()
-    this.#flow.advance(this.#registry.nowMs)
     this.#ticks.begin(head.tick)
-    const before = [...this.#running.values()]
-    this.#running = new Map()
-    this.#standing = new Map()
+    const before = this.#queries.begin(this.#registry)
     this.#begun.resolve()
     this.#turns.want()
     this.#time.release()
@@ -203,89 +195,21 @@ export class Room {
         for (const change of applied.changes) changes.push(change)
         const tell = number === undefined ? null : this.#line.applied(entry.client, number, applied)
         if (tell !== null) done.push(tell)
-        if ('Unregister' in command && applied.error === null) this.#retire(command.Unregister.name)
+        if ('Unregister' in command && applied.error === null) this.#queries.retire(command.Unregister.name)
       } else changes.push(...changesOfStep(entry))
     }
     this.#ticks.move(tick, changes)
-    this.#flow.apply(changes)
-    this.#flow.advance(this.#registry.nowMs)
-    const { changes: changed, stopped } = this.#flow.flush()
-    for (const standing of this.#running.values()) {
-      const own = changed.get(standing.query)
-      if (own !== undefined) standing.change(own)
-      if (stopped.includes(standing.query)) standing.fail()
-      standing.catchUp()
-    }
+    this.#queries.step(changes)
     for (const tell of done) tell()
     this.#ticks.moved()
     this.#presence.stepped()
     this.#turns.want()
   }
 
-  /** The name is free again: who listens hears so. */
-  #retire(name: string): void {
-    const standing = this.#running.get(name)
-    this.#standing.delete(name)
-    if (standing === undefined) return
-    this.#running.delete(name)
-    standing.reset('the query was unregistered')
-    this.#flow.remove(standing.query)
-  }
-
-  /** The query under a name, which begins to run where it does not yet. */
-  async #stand(name: string): Promise<Standing> {
-    const plan = this.#registry.planOf(name)
-    if (plan === null) throw new CallplaneError('not_found', `there is no query ${name}: register it first`)
-    const known = this.#standing.get(name)
-    if (known !== undefined) return known
-    const standing = this.#start(name, plan)
-    this.#standing.set(name, standing)
-    standing.catch(() => {
-      if (this.#standing.get(name) === standing) this.#standing.delete(name)
-    })
-    return standing
-  }
-
-  async #start(name: string, plan: Plan): Promise<Standing> {
-    const flow = this.#flow
-    const poke = (): void => this.#reader.poke()
-    const wanted = this.#time.wanted({ nextMs: this.#registry.nextMs, hasWindow: hasWindow(plan) })
-    if (wanted !== null && flow.find(plan) === null) await this.#time.move(wanted, { appended: poke })
-    const { sql } = this.#options
-    const registry = this.#registry
-    const query = await beginQuery(plan, { sql, namespace: this.#namespace, registry, flow, ticks: this.#ticks, poke })
-    if (this.#isOver) throw new CallplaneError('closed', 'the peer closes')
-    // The log began anew meanwhile.
-    if (flow !== this.#flow) return this.#start(name, plan)
-    const standing = new Standing(name, { plan, flow, query, ticks: this.#ticks })
-    // Unregistered meanwhile, and perhaps registered with another plan: this one ends before it has begun.
-    if (this.#registry.planOf(name) !== plan) {
-      flow.remove(query)
-      throw new CallplaneError('not_found', `the query ${name} was unregistered`)
-    }
-    this.#running.set(name, standing)
-    return standing
-  }
-
   /** Once a second: time for windows, progress, and an end for what nobody wants any more. Says whether there is more to do. */
   #turn(): boolean {
     this.#presence.turn().catch((error: unknown) => this.#unable('peer_unrenewed', error))
-    const nowMs = performance.now()
-    const { lingerMs = 60_000 } = this.#options
-    let [isWatched, hasTime, isOwing] = [false, false, false]
-    for (const [name, standing] of this.#running) {
-      standing.catchUp({ isIdle: true })
-      for (const listener of standing.audience.values()) listener.progress(standing)
-      isOwing ||= standing.isOwing
-      if (standing.audience.size > 0) {
-        isWatched = true
-        hasTime ||= hasWindow(standing.plan) && standing.held > 0
-      } else if (nowMs - standing.idleSinceMs >= lingerMs) {
-        this.#running.delete(name)
-        this.#standing.delete(name)
-        this.#flow.remove(standing.query)
-      } else isOwing = true
-    }
+    const { isWatched, hasTime, isOwing } = this.#queries.turn()
     const { nextMs } = this.#registry
     const wanted = isWatched ? this.#time.wanted({ nextMs, hasWindow: hasTime }) : null
     if (wanted === null) return isOwing || this.#presence.isPoked || (isWatched && nextMs !== null)
