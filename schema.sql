@@ -308,6 +308,10 @@ create table if not exists callplane.heads (
 -- an idle plane all of them run out, and nobody is missed. Where something does happen, whoever was poked for it and renewed
 -- finds those who were poked as well and did not: one deletes the row, and with it appends the command PeerGone, so that all
 -- hear of it at the same tick. One that lives all the same comes back with its next renewal.
+--
+-- A query that is registered with shards runs in pieces, each of which reads some of the rows. The peer that its clients are
+-- connected to, its owner, shares the pieces out among the peers here, hears of each from its holder, and tells a tick once all
+-- have come as far. A holder that is lost is replaced by another, which begins where the owner is.
 create table if not exists callplane.peers (
   namespace text not null,
   id uuid not null,
@@ -319,6 +323,10 @@ create table if not exists callplane.peers (
   clients int8 not null,
   slow_clients int8 not null,
   queries int8 not null,
-  state_rows int8 not null, -- in all operators of the queries
+  state_rows int8 not null, -- in all operators of the queries, and of pieces of other peers' queries
+  address text, -- where other peers reach it over HTTP; null: they do not, and it holds no pieces but its own
+  -- Signs what lets another peer in there. A new one each time that it starts, so that it need not be hashed: who reads this
+  -- table reads the jobs too.
+  secret text,
   primary key (namespace, id)
 );

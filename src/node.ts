@@ -25,6 +25,7 @@ import { maintain, maintainAndArm } from './http/maintenance.ts'
 import { livePeer, openLive, ownLog, threadedLogOf, type LogSource } from './http/live-peer.node.ts'
 import { tellingSql } from './http/telling-sql.ts'
 import { closeServer, tuneServer } from './http/server.node.ts'
+import { peerAddress } from './live/peer-address.node.ts'
 import { showAddress, type TcpAddress } from './live/tcp.node.ts'
 import type { Peer } from './live/peer.ts'
 import { isWebSocketRequest } from './live/websocket.node.ts'
@@ -46,6 +47,8 @@ export interface ListenOptions {
   liveTcp?: TcpAddress | undefined
   /** So long after its last word a peer of live queries is missed by the others. Default 30 s. */
   peerLeaseMs?: number | undefined
+  /** Where other peers of live queries reach this process. Default: as its listener and its host's network say. */
+  peerUrl?: string | undefined
 }
 
 export interface RunningPlane {
@@ -224,7 +227,8 @@ async function listen(
     sha256,
     ...options,
   })
-  const peer = livePeer(app, log, { leaseMs: options.peerLeaseMs })
+  const listening: { address: string | null } = { address: null }
+  const peer = livePeer(app, log, { address: () => listening.address, leaseMs: options.peerLeaseMs })
   told.peer = peer
   app.plane.sweeps.outage.begin()
   const serverOptions = { shouldUpgradeCallback: isWebSocketRequest }
@@ -242,6 +246,7 @@ async function listen(
   }
   const stopSweeping = sweepForEver(app.plane)
   const address = server.address() as AddressInfo // a TCP server that listens has one
+  listening.address = options.peerUrl ?? peerAddress({ host, port: address.port })
   let closed: Promise<void> | undefined
   return {
     url: `http://${showAddress({ host, port: address.port })}`,

@@ -67,6 +67,15 @@ export function readLiveTcp(): { host: string; port: number } | undefined {
   return { host: ipv6 ?? name ?? '127.0.0.1', port }
 }
 
+/** CALLPLANE_PEER_URL: where other processes of the plane reach this one. */
+export function readPeerUrl(): string | undefined {
+  const text = process.env['CALLPLANE_PEER_URL']
+  if (!text) return undefined
+  const url = URL.parse(text)
+  if (url !== null && /^https?:$/.test(url.protocol) && url.pathname === '/') return url.origin
+  throw new Error(`CALLPLANE_PEER_URL is "${text}": write http://host:port, where the other processes reach this one`)
+}
+
 /** Resolves at the first SIGINT or SIGTERM; a second one ends the process at once. */
 export function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {

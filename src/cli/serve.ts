@@ -1,6 +1,15 @@
 // `callplane serve`: the control plane over any Postgres; run as many of them as you like.
 import { startOnPostgres } from '../node.ts'
-import { readArgs, readDatabaseUrl, readLiveTcp, readOrigins, readPort, stopSignal, type Command } from './command.ts'
+import {
+  readArgs,
+  readDatabaseUrl,
+  readLiveTcp,
+  readOrigins,
+  readPeerUrl,
+  readPort,
+  stopSignal,
+  type Command,
+} from './command.ts'
 import { logLine } from './log.ts'
 
 export const serve: Command = {
@@ -15,7 +24,9 @@ Any number of processes may serve one database. Logs are JSON, one line an event
   PORT                 the port, instead of 8787
   CALLPLANE_ORIGINS    browser origins that may call, comma-separated; optional
   CALLPLANE_LIVE_TCP   where live queries also are lines over TCP, without TLS: host:port, or
-                       :port, which only this machine reaches; optional`,
+                       :port, which only this machine reaches; optional
+  CALLPLANE_PEER_URL   where the other processes reach this one, to share large live queries:
+                       http://host:port; by default from its address on the network`,
 
   async run(args) {
     const { values } = readArgs(args, { port: { type: 'string' }, host: { type: 'string', default: '0.0.0.0' } })
@@ -26,6 +37,7 @@ Any number of processes may serve one database. Logs are JSON, one line an event
       host: values.host,
       origins: readOrigins(),
       liveTcp: readLiveTcp(),
+      peerUrl: readPeerUrl(),
       adminKey: process.env['CALLPLANE_ADMIN_KEY'] || undefined,
       log: logLine,
     })

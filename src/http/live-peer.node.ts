@@ -2,6 +2,7 @@
 import type { Server } from 'node:http'
 import { pgSql } from '../db/pg.ts'
 import type { Sql } from '../db/sql.ts'
+import { dial } from '../live/dial.node.ts'
 import { Peer } from '../live/peer.ts'
 import type { Load } from '../live/presence.ts'
 import { readForEver, type LogReader, type ReaderEvents } from '../live/reader.ts'
@@ -25,10 +26,18 @@ export interface LogSource {
   close(): Promise<void>
 }
 
-/** Closing it closes its log. `leaseMs`: of its presence among the peers, if not the usual one. */
-export function livePeer(app: App, log: LogSource, { leaseMs }: { leaseMs?: number | undefined } = {}): Peer {
+/** Where others reach it; and of its presence among them the lease, if not the usual one. */
+export interface LivePeerOptions {
+  address: () => string | null
+  leaseMs?: number | undefined
+}
+
+/** Closing it closes its log. */
+export function livePeer(app: App, log: LogSource, { address, leaseMs }: LivePeerOptions): Peer {
   const peer = new Peer({
     ...livePeerOptions(app),
+    dial,
+    address,
     sql: log.sql,
     openLog: log.openLog,
     closed: () => log.close(),

@@ -19,6 +19,8 @@ export interface Reach {
   readonly unreadBytes: number
   /** It has gone. */
   readonly isOver: boolean
+  /** It is another peer, or this one, which gathers a query from its pieces. */
+  readonly isPeer?: boolean
 }
 
 /** What a client asks for. */
@@ -27,6 +29,9 @@ export interface Interest {
   name: string
   granularity?: number
   from?: number
+  /** One piece of the query, for a peer, once this one has come to `tick`. */
+  piece?: number
+  tick?: number
   /** It had been answered before the peer forgot it. */
   isRestored?: boolean
 }
@@ -113,7 +118,7 @@ export class Listener {
       const changes: Change[] = []
       this.#sum.each((row, diff) => changes.push([row, diff]))
       this.#sum = new Bag()
-      this.reach.send(diffFrame(result, changes, tick))
+      this.reach.send(diffFrame(result, changes, tick, this.reach.isPeer === true ? this.#toldTick : undefined))
       this.#toldTick = tick
     }
     return true
@@ -139,8 +144,10 @@ export class Listener {
       this.reach.send(diffFrame(result, changes, tick))
       this.#toldTick = tick
     }
-    if (isTaken) this.#toldTick = result.tick
-    return isTaken
+    if (!isTaken) return false
+    if (this.reach.isPeer === true) this.progress(result)
+    this.#toldTick = result.tick
+    return true
   }
 
   /** That nothing changed, where it has been told nothing for a while. */
@@ -155,9 +162,10 @@ export function frameOf(result: LiveResult): string {
   return JSON.stringify(result)
 }
 
-export function diffFrame({ name, columns }: Result, changes: readonly Change[], tick: number): string {
+export function diffFrame({ name, columns }: Result, changes: readonly Change[], tick: number, after?: number): string {
   const names = [...columns.keys()]
-  return frameOf({ QueryDiff: [name, changes.map(([row, diff]): WireChange => [wireRow(names, row), diff]), tick] })
+  const wire = changes.map(([row, diff]): WireChange => [wireRow(names, row), diff])
+  return frameOf({ QueryDiff: after === undefined ? [name, wire, tick] : [name, wire, tick, after] })
 }
 
 function snapshotRows(result: Result): WireRow[] {

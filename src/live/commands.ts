@@ -1,11 +1,11 @@
 // What clients ask for all to see, as rows of the log: every peer applies it at the same tick, in the same order.
 import type { Json, Sql } from '../db/sql.ts'
-import type { Attribute } from '../protocol/live.ts'
+import type { Attribute, LiveRequest } from '../protocol/live.ts'
 import { ENTRY_COLUMNS, type EntryRow } from './log.ts'
 
 /** One command, as the log keeps it. What it asks for was validated before; it may conflict with what came before it. */
 export type Command =
-  | { Register: { name: string; plan: Json } }
+  | { Register: { name: string; plan: Json; shards?: number } }
   | { Unregister: { name: string } }
   | { CreateAttribute: Attribute }
   | { Transact: { changes: { relation: string; row: Json; diff: number }[]; at?: number } }
@@ -19,6 +19,26 @@ export type Command =
   | { Time: number }
   /** A time too, up to which comes what was given for a later one. */
   | { Due: number }
+
+/** What the request asks of all peers; null: it concerns this one alone. */
+export function commandOf({ tag, body }: LiveRequest): Command | null {
+  switch (tag) {
+    case 'Register':
+      return { Register: { ...body, plan: body.plan as Json } } // it came as JSON
+    case 'Unregister':
+      return { Unregister: body }
+    case 'CreateAttribute':
+      return { CreateAttribute: body }
+    case 'CloseInput':
+      return { CloseInput: body }
+    case 'Transact': {
+      const changes = body.changes.map(({ relation, row, diff = 1 }) => ({ relation, row: row as Json, diff })) // as above
+      return { Transact: { changes, ...(body.at === undefined ? {} : { at: body.at }) } }
+    }
+    default:
+      return null
+  }
+}
 
 /** A command, and when it was appended by the database's clock. */
 export interface Appended {

@@ -84,16 +84,15 @@ export class Merged {
       }
     }
     const result = this.#merge === null ? this.#add(batch) : this.#step(this.#merge, batch)
-    if (this.held > this.#maxRows) this.stop(`it holds more than ${this.#maxRows} rows`)
+    if (this.held > this.#maxRows) {
+      const message = `the query was stopped: it holds more than ${this.#maxRows} rows`
+      this.stop(new CallplaneError('query_stopped', message))
+    }
     return this.#stopped === null ? result : []
   }
 
-  /** Its own fault: it holds nothing from here on. */
-  stop(why: string): void {
-    this.#end(new CallplaneError('query_stopped', `the query was stopped: ${why}`))
-  }
-
-  #end(error: CallplaneError): void {
+  /** It holds nothing from here on. */
+  stop(error: CallplaneError): void {
     this.#stopped ??= error
     this.#pieces = []
   }
@@ -107,7 +106,7 @@ export class Merged {
   #step({ flow, query }: { flow: Dataflow; query: Query }, batch: Batch): Change[] {
     flow.apply(batch.rows.map((row, place) => ({ relation: PIECES, row, diff: batch.diffs[place] ?? 0 })))
     const changes = flow.flush().changes.get(query) ?? []
-    if (query.stopped !== null) this.#end(query.stopped)
+    if (query.stopped !== null) this.stop(query.stopped)
     return changes
   }
 }

@@ -6,9 +6,11 @@ import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Acceptor, Connection } from './connection.ts'
 import type { PresenceTimes } from './presence.ts'
+import type { Dial } from './piece-feed.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
 import type { RoomState } from './room-options.ts'
 import { Room } from './room.ts'
+import { namespaceOf } from './ticket.ts'
 import { Session, type Guest, type SessionOptions } from './session.ts'
 
 export interface PeerOptions {
@@ -26,6 +28,10 @@ export interface PeerOptions {
   builtIn?: ReadonlyMap<string, Plan>
   /** Lets other things have their turn. */
   breathe: () => Promise<void>
+  /** How other peers are reached, to share large queries with them. Default: each runs whole where its clients are. */
+  dial?: Dial
+  /** Where others reach this one over HTTP; null: they do not. */
+  address?: () => string | null
   /** What a query may hold. Default 1,000,000 rows. */
   maxRows?: number
   /** A namespace without clients goes on for so long, and so does a query, for those that come back. Default 60 s. */
@@ -61,6 +67,7 @@ export class Peer implements Acceptor {
     const session = new Session(connection, {
       authenticate,
       breathe,
+      admit: (ticket) => this.#admit(ticket),
       enter: (namespace) => this.#enter(namespace),
       left: (namespace) => {
         this.#sessions.delete(session)
@@ -113,7 +120,18 @@ export class Peer implements Acceptor {
   }
 
   #open(namespace: string): Room {
-    const { sql, openLog, breathe, log, maxRows, lingerMs, presence, builtIn = new Map<string, Plan>() } = this.#options
+    const {
+      sql,
+      openLog,
+      breathe,
+      log,
+      maxRows,
+      lingerMs,
+      presence,
+      dial,
+      address,
+      builtIn = new Map<string, Plan>(),
+    } = this.#options
     const { arm = async () => {} } = this.#options
     return new Room(namespace, {
       peer: this.id,
@@ -127,7 +145,17 @@ export class Peer implements Acceptor {
       ...(maxRows === undefined ? {} : { maxRows }),
       ...(lingerMs === undefined ? {} : { lingerMs }),
       ...(presence === undefined ? {} : { presence }),
+      ...(dial === undefined ? {} : { dial }),
+      ...(address === undefined ? {} : { address }),
     })
+  }
+
+  /** A peer that knows of this one's room there. */
+  async #admit(ticket: string): Promise<string> {
+    const namespace = namespaceOf(ticket)
+    const room = namespace === null ? undefined : this.#rooms.get(namespace)?.room
+    if (namespace !== null && (await room?.admits(ticket)) === true) return namespace
+    throw new CallplaneError('unauthorized', 'the ticket is not good here')
   }
 
   #leave(namespace: string): void {

@@ -4,6 +4,7 @@
 //   poked ── renew ── poked ── renew ── … ── idle: nobody renews, nobody is missed
 //     └── one that was poked as well, and whose lease has run out since ──▶ PeerGone, once, in the log
 import type { Sql } from '../db/sql.ts'
+import { isGood, newSecret } from './ticket.ts'
 
 const LEASE_MS = 30_000
 /** Of a lease. */
@@ -33,10 +34,18 @@ export interface PresenceOptions extends PresenceTimes {
   namespace: string
   peer: string
   load: () => Load
+  /** Where others reach it over HTTP; null: they do not. */
+  address?: () => string | null
   /** Before a commit: all are to look for it. */
   arm: () => Promise<void>
   /** Default `performance.now`. */
   now?: () => number
+}
+
+/** How another peer is reached, and what lets a peer in there. */
+export interface Neighbour {
+  address: string
+  secret: string
 }
 
 export class Presence {
@@ -50,6 +59,11 @@ export class Presence {
   #isRenewing = false
   /** Ticks between the log's head and this peer, when it renewed last. */
   lag = 0
+  /** Those that can be reached, by their ids, less those that have gone since. */
+  others: ReadonlyMap<string, Neighbour> = new Map()
+  readonly #secret = newSecret()
+  /** The database's clock less `performance.now()`, or a little less; null: not known yet. */
+  #aheadMs: number | null = null
 
   constructor(options: PresenceOptions) {
     this.#options = options
@@ -72,10 +86,31 @@ export class Presence {
 
   /** One was announced as gone. If it is this one, it lives all the same, and says so. */
   gone(peer: string): void {
+    this.others = new Map([...this.others].filter(([id]) => id !== peer))
     if (peer !== this.#options.peer) return
     this.#isPoked = true
     this.#triedAtMs = -Infinity
     this.#renewedAtMs = -Infinity
+  }
+
+  /** Once it has renewed. */
+  get databaseNowMs(): number {
+    return performance.now() + (this.#aheadMs ?? 0)
+  }
+
+  /** Whether another peer that brings this may ask for pieces of queries. */
+  async admits(ticket: string): Promise<boolean> {
+    const { namespace } = this.#options
+    return (
+      this.#aheadMs !== null && (await isGood(ticket, { namespace, secret: this.#secret, nowMs: this.databaseNowMs }))
+    )
+  }
+
+  /** Now, to know who else is there. */
+  async renew(): Promise<void> {
+    const { now = () => performance.now() } = this.#options
+    while (this.#isRenewing) await this.#renewing.catch(() => {})
+    await this.#begin(now())
   }
 
   /** Once a second. */
@@ -83,11 +118,7 @@ export class Presence {
     const { now = () => performance.now(), leaseMs = LEASE_MS } = this.#options
     const nowMs = now()
     if (!this.#isPoked || this.#isRenewing || nowMs - this.#triedAtMs < leaseMs * RENEW_AFTER) return
-    this.#isPoked = false
-    this.#isRenewing = true
-    this.#triedAtMs = nowMs
-    this.#renewing = this.#renew({ nowMs, leaseMs })
-    await this.#renewing
+    await this.#begin(nowMs)
   }
 
   /** Its row goes; a renewal that is on its way is the last. */
@@ -97,13 +128,26 @@ export class Presence {
     await sql(/* sql */ `delete from callplane.peers where namespace = $1 and id = $2::uuid`, [namespace, peer])
   }
 
-  async #renew({ nowMs, leaseMs }: { nowMs: number; leaseMs: number }): Promise<void> {
-    const { sql, namespace, peer, load, arm } = this.#options
-    const mayJudge = nowMs - this.#renewedAtMs <= leaseMs * JUDGE_WITHIN
+  /** Whoever calls has seen that none is on its way. */
+  #begin(nowMs: number): Promise<void> {
+    this.#isPoked = false
+    this.#isRenewing = true
+    this.#triedAtMs = nowMs
+    this.#renewing = this.#renew(nowMs)
+    return this.#renewing
+  }
+
+  async #renew(startedAtMs: number): Promise<void> {
+    const { sql, namespace, peer, load, arm, leaseMs = LEASE_MS, address: addressOf = () => null } = this.#options
+    const mayJudge = startedAtMs - this.#renewedAtMs <= leaseMs * JUDGE_WITHIN
+    const address = addressOf()
+    const own = { leaseMs, address, secret: address === null ? null : this.#secret }
     try {
-      const { lag, hasLost } = await renewPeer(sql, namespace, peer, { ...load(), leaseMs })
-      this.#renewedAtMs = nowMs
+      const { lag, hasLost, nowMs, others } = await renewPeer(sql, namespace, peer, { ...load(), ...own })
+      this.#renewedAtMs = startedAtMs
       this.lag = lag
+      this.others = others
+      this.#aheadMs = nowMs - performance.now()
       if (!hasLost || !mayJudge) return
       await arm()
       await announceLost(sql, namespace, peer)
@@ -116,33 +160,59 @@ export class Presence {
   }
 }
 
-/** `hasLost`: the leases of others have run out. */
+/**
+ * `hasLost`: the leases of others have run out. `others`: those that can be reached. One that sleeps is among them, whose lease
+ * has run out, since nothing happened that it would have renewed it for: until it is announced as gone, it may be there.
+ */
 export async function renewPeer(
   sql: Sql,
   namespace: string,
   peer: string,
-  { leaseMs, tick, clients, slowClients, queries, rows }: Load & { leaseMs: number },
-): Promise<{ lag: number; hasLost: boolean }> {
-  const [row] = await sql<{ lag: number; has_lost: boolean }>(
+  {
+    leaseMs,
+    address = null,
+    secret = null,
+    tick,
+    clients,
+    slowClients,
+    queries,
+    rows,
+  }: Load & { leaseMs: number; address?: string | null; secret?: string | null },
+): Promise<{ lag: number; hasLost: boolean; nowMs: number; others: Map<string, Neighbour> }> {
+  type PeerRow = {
+    lag: number
+    has_lost: boolean
+    now_ms: number
+    id: string | null
+    address: string | null
+    secret: string | null
+  }
+  const found = await sql<PeerRow>(
     /* sql */ `
     with renewed as (
-      insert into callplane.peers (namespace, id, expires_at, tick, lag, clients, slow_clients, queries, state_rows)
+      insert into callplane.peers (namespace, id, expires_at, tick, lag, clients, slow_clients, queries, state_rows,
+        address, secret)
       select $1, $2::uuid, now() + $3::int8 * interval '1 millisecond', $4::int8, greatest(h.tick - $4::int8, 0),
-        $5::int8, $6::int8, $7::int8, $8::int8
+        $5::int8, $6::int8, $7::int8, $8::int8, $9, $10
       from callplane.heads h where h.namespace = $1
       on conflict (namespace, id) do update
         set seen_at = now(), expires_at = excluded.expires_at, tick = excluded.tick, lag = excluded.lag,
           clients = excluded.clients, slow_clients = excluded.slow_clients, queries = excluded.queries,
-          state_rows = excluded.state_rows
-      returning lag
+          state_rows = excluded.state_rows, address = excluded.address, secret = excluded.secret
+      returning namespace, lag
     )
-    select lag, exists (
+    select r.lag, floor(extract(epoch from now()) * 1000)::int8 as now_ms, exists (
       select 1 from callplane.peers where namespace = $1 and id <> $2::uuid and expires_at <= now()
-    ) as has_lost
-    from renewed`,
-    [namespace, peer, leaseMs, tick, clients, slowClients, queries, rows],
+    ) as has_lost, p.id, p.address, p.secret
+    from renewed r
+    left join callplane.peers p on p.namespace = $1 and p.id <> $2::uuid and p.address is not null`,
+    [namespace, peer, leaseMs, tick, clients, slowClients, queries, rows, address, secret],
   )
-  return { lag: row?.lag ?? 0, hasLost: row?.has_lost ?? false }
+  const others = found.flatMap(({ id, address, secret }): [string, Neighbour][] =>
+    id === null || address === null || secret === null ? [] : [[id, { address, secret }]],
+  )
+  const [row] = found
+  return { lag: row?.lag ?? 0, hasLost: row?.has_lost ?? false, nowMs: row?.now_ms ?? 0, others: new Map(others) }
 }
 
 /** One of those who notice announces it: the row goes with the command's coming. How many there were. */

@@ -1,16 +1,21 @@
 // The queries that run at a peer for a namespace: each begins with the first who wants it, and goes on for a while after the last.
 import type { Sql } from '../db/sql.ts'
 import { CallplaneError } from '../protocol/errors.ts'
-import type { Plan } from '../protocol/plan.ts'
 import type { Interest, Reach } from './audience.ts'
 import { beginQuery } from './begin-query.ts'
+import { Gathering } from './gathering.ts'
 import { Dataflow, type RelationChange } from './kernel/dataflow.ts'
-import { Registry } from './registry.ts'
-import { interestsOf, Standing } from './standing.ts'
+import type { Neighbours } from './neighbours.ts'
+import type { Registered, Registry } from './registry.ts'
+import { interestsOf, keyOf, runningIn, Standing } from './standing.ts'
 import type { Ticks } from './ticks.ts'
 import { hasWindow, type WindowTime } from './window-time.ts'
 
 export interface QueriesOptions {
+  /** The id of this peer. */
+  peer: string
+  /** With whom it shares queries that come in pieces; null: it runs them whole. */
+  neighbours: Neighbours | null
   sql: Sql
   namespace: string
   ticks: Ticks
@@ -26,8 +31,11 @@ export class Queries {
   readonly #options: QueriesOptions
   #registry: Registry
   #flow: Dataflow
+  /** By their keys, as are those that run. */
   #standing = new Map<string, Promise<Standing>>()
   #running = new Map<string, Standing>()
+  /** Those that come in pieces, also before they stand. */
+  readonly #gatherings = new Map<string, Gathering>()
   #isOver = false
 
   constructor(registry: Registry, options: QueriesOptions) {
@@ -57,35 +65,51 @@ export class Queries {
     this.#flow.advance(registry.nowMs)
     this.#running = new Map()
     this.#standing = new Map()
+    for (const standing of before) standing.running.end()
+    for (const gathering of this.#gatherings.values()) gathering.end()
+    this.#gatherings.clear()
     return before
   }
 
   close(): void {
     this.#isOver = true
+    for (const gathering of this.#gatherings.values()) gathering.end()
   }
 
-  /** The query under a name, which begins to run where it does not yet. */
-  async stand(name: string): Promise<Standing> {
-    const plan = this.#registry.planOf(name)
-    if (plan === null) throw new CallplaneError('not_found', `there is no query ${name}: register it first`)
-    const known = this.#standing.get(name)
+  /** Ticks by which a query that is gathered is behind. */
+  get lag(): number {
+    const behind = Array.from(this.#gatherings.values(), ({ ticks }) => this.#options.ticks.now - ticks.now)
+    return Math.max(0, ...behind)
+  }
+
+  /** The query under a name, or a piece of it, which begins to run where it does not yet. */
+  async stand({ name, piece = null }: { name: string; piece?: number | null | undefined }): Promise<Standing> {
+    const registered = this.#registry.registered(name)
+    if (registered === null) throw new CallplaneError('not_found', `there is no query ${name}: register it first`)
+    if (piece !== null && piece >= registered.shards) {
+      throw new CallplaneError('not_found', `the query ${name} has ${registered.shards} pieces, and none is ${piece}`)
+    }
+    const key = keyOf(name, piece)
+    const known = this.#standing.get(key)
     if (known !== undefined) return known
-    const standing = this.#start(name, plan)
-    this.#standing.set(name, standing)
+    const isGathered = piece === null && registered.shards > 1 && this.#options.neighbours !== null
+    const standing = isGathered ? this.#gather(name, registered) : this.#start(name, piece, registered)
+    this.#standing.set(key, standing)
     standing.catch(() => {
-      if (this.#standing.get(name) === standing) this.#standing.delete(name)
+      if (this.#standing.get(key) === standing) this.#standing.delete(key)
     })
     return standing
   }
 
   /** The name is free again: who listens hears so. */
   retire(name: string): void {
-    const standing = this.#running.get(name)
-    this.#standing.delete(name)
-    if (standing === undefined) return
-    this.#running.delete(name)
-    standing.reset('the query was unregistered')
-    this.#flow.remove(standing.query)
+    for (const key of this.#standing.keys()) if (key === name || key.startsWith(`${name}#`)) this.#standing.delete(key)
+    this.#gatherings.get(name)?.end(new CallplaneError('not_found', `the query ${name} was unregistered`))
+    for (const standing of this.running) {
+      if (standing.asked.name !== name) continue
+      this.#end(standing)
+      standing.reset('the query was unregistered')
+    }
   }
 
   /** One tick. */
@@ -94,18 +118,30 @@ export class Queries {
     this.#flow.advance(this.#registry.nowMs)
     const { changes: changed, stopped } = this.#flow.flush()
     for (const standing of this.#running.values()) {
-      const own = changed.get(standing.query)
+      const { query } = standing.running
+      const own = query === null ? undefined : changed.get(query)
       if (own !== undefined) standing.change(own)
-      if (stopped.includes(standing.query)) standing.fail()
+      if (query !== null && stopped.includes(query)) standing.fail()
       standing.catchUp()
     }
+  }
+
+  /** What has been read of the log is taken in: who gathers pieces hears of each at once, how far it has come. */
+  settle(): void {
+    for (const standing of this.#running.values()) standing.tellPeers()
+    for (const gathering of this.#gatherings.values()) gathering.advance()
+  }
+
+  /** Other peers have come, or gone. */
+  ensure(): void {
+    for (const gathering of this.#gatherings.values()) gathering.ensure()
   }
 
   /** Once a second: progress, and an end for what nobody wants any more. `isOwing`: there is more to do. */
   turn(): { isWatched: boolean; hasTime: boolean; isOwing: boolean } {
     const nowMs = performance.now()
     let [isWatched, hasTime, isOwing] = [false, false, false]
-    for (const [name, standing] of this.#running) {
+    for (const standing of this.#running.values()) {
       standing.catchUp({ isIdle: true })
       for (const listener of standing.audience.values()) listener.progress(standing)
       isOwing ||= standing.isOwing
@@ -113,10 +149,12 @@ export class Queries {
         isWatched = true
         hasTime ||= hasWindow(standing.plan) && standing.held > 0
       } else if (nowMs - standing.idleSinceMs >= this.#options.lingerMs) {
-        this.#running.delete(name)
-        this.#standing.delete(name)
-        this.#flow.remove(standing.query)
+        this.#end(standing)
       } else isOwing = true
+    }
+    for (const gathering of this.#gatherings.values()) {
+      gathering.ensure()
+      isOwing ||= gathering.isMoving
     }
     return { isWatched, hasTime, isOwing }
   }
@@ -148,23 +186,73 @@ export class Queries {
     return new Dataflow({ relations: this.#registry.relations, maxRows: this.#options.maxRows, nowMs: 0 })
   }
 
-  async #start(name: string, plan: Plan): Promise<Standing> {
-    const flow = this.#flow
-    const registry = this.#registry
+  #end(standing: Standing): void {
+    this.#running.delete(standing.name)
+    this.#standing.delete(standing.name)
+    if (!standing.isPiece) this.#gatherings.delete(standing.name)
+    standing.running.end()
+  }
+
+  async #start(name: string, piece: number | null, registered: Registered): Promise<Standing> {
+    const [flow, registry] = [this.#flow, this.#registry]
     const { sql, namespace, ticks, time, poke } = this.#options
+    const plan = piece === null ? registered.plan : registry.divide(registered).piece(piece)
     const wanted = time.wanted({ nextMs: registry.nextMs, hasWindow: hasWindow(plan) })
     if (wanted !== null && flow.find(plan) === null) await time.move(wanted, { appended: poke })
     const query = await beginQuery(plan, { sql, namespace, registry, flow, ticks, poke })
-    if (this.#isOver) throw new CallplaneError('closed', 'the peer closes')
+    this.#checkOpen()
     // The log began anew meanwhile.
-    if (flow !== this.#flow) return this.#start(name, plan)
-    const standing = new Standing(name, { plan, flow, query, ticks })
-    // Unregistered meanwhile, and perhaps registered with another plan: this one ends before it has begun.
-    if (this.#registry.planOf(name) !== plan) {
-      flow.remove(query)
+    if (flow !== this.#flow) return this.#start(name, piece, registered)
+    const running = runningIn(flow, query)
+    return this.#run(name, registered, new Standing(name, { plan, piece, running, ticks }))
+  }
+
+  /** From its pieces, wherever they are. */
+  async #gather(name: string, registered: Registered): Promise<Standing> {
+    const { neighbours, peer, maxRows, ticks: log } = this.#options
+    const [flow, { plan, shards }] = [this.#flow, registered]
+    await neighbours?.look()
+    this.#checkOpen()
+    const gathering = new Gathering(name, this.#registry.divide(registered), {
+      peer,
+      shards,
+      maxRows,
+      log,
+      holders: () => neighbours?.holders(name, shards) ?? [],
+      open: (holder, request, hear) => neighbours?.open(holder, request, hear) ?? { close: () => {} },
+    })
+    this.#gatherings.set(name, gathering)
+    gathering.ensure()
+    try {
+      await gathering.begun
+    } catch (error) {
+      if (this.#gatherings.get(name) === gathering) this.#gatherings.delete(name)
+      if (flow !== this.#flow && !this.#isOver) return this.#gather(name, registered)
+      throw error
+    }
+    const { ticks } = gathering
+    const standing = this.#run(name, registered, new Standing(name, { plan, running: gathering, ticks }))
+    gathering.tell({
+      changed(changes) {
+        if (changes.length > 0) standing.change(changes)
+        standing.catchUp()
+      },
+      stopped: () => standing.fail(),
+    })
+    return standing
+  }
+
+  /** Unregistered meanwhile, and perhaps registered with another plan, it ends before it has begun. */
+  #run(name: string, registered: Registered, standing: Standing): Standing {
+    if (this.#registry.registered(name) !== registered) {
+      standing.running.end()
       throw new CallplaneError('not_found', `the query ${name} was unregistered`)
     }
-    this.#running.set(name, standing)
+    this.#running.set(standing.name, standing)
     return standing
+  }
+
+  #checkOpen(): void {
+    if (this.#isOver) throw new CallplaneError('closed', 'the peer closes')
   }
 }

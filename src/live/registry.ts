@@ -11,6 +11,7 @@ import { FutureChanges } from './future-changes.ts'
 import { Bag } from './kernel/batch.ts'
 import type { RelationChange } from './kernel/dataflow.ts'
 import { keyAt, keyOfRow } from './kernel/values.ts'
+import { dividePlan, type DividedPlan } from './shard-plan.ts'
 
 /** Of a namespace: each costs memory at every peer, whether or not anybody is interested. */
 const MAX_NAMES = 10_000
@@ -35,6 +36,13 @@ const TABLES: readonly (readonly [relation: string, key: readonly string[]])[] =
   ['services', ['service', 'function']],
 ]
 
+/** What a name stands for. */
+export interface Registered {
+  plan: Plan
+  /** In so many pieces it runs. */
+  shards: number
+}
+
 /** A row that a client has sent, for its relation. */
 interface OwnChange {
   name: string
@@ -53,8 +61,8 @@ export class Registry {
   /** Built in, and the clients' own. */
   readonly relations = new Map<string, Columns>(RELATIONS)
   nowMs = 0
-  readonly #builtIn: ReadonlyMap<string, Plan>
-  readonly #plans = new Map<string, Plan>()
+  readonly #builtIn: ReadonlyMap<string, Registered>
+  readonly #queries = new Map<string, Registered>()
   readonly #own = new Map<string, OwnRelation>()
   readonly #future = new FutureChanges<OwnChange>()
   #rows = 0
@@ -62,12 +70,17 @@ export class Registry {
   #reachedMs = 0
 
   constructor(builtIn: ReadonlyMap<string, Plan> = new Map()) {
-    this.#builtIn = builtIn
+    this.#builtIn = new Map(Array.from(builtIn, ([name, plan]) => [name, { plan, shards: 1 }]))
     for (const [name, key] of TABLES) this.#own.set(name, ofTable(name, RELATIONS.get(name) ?? new Map(), key))
   }
 
-  planOf(name: string): Plan | null {
-    return this.#plans.get(name) ?? this.#builtIn.get(name) ?? null
+  registered(name: string): Registered | null {
+    return this.#queries.get(name) ?? this.#builtIn.get(name) ?? null
+  }
+
+  /** The same at every peer that has come as far. Throws where the plan cannot be divided. */
+  divide({ plan, shards }: Registered): DividedPlan {
+    return dividePlan(plan, { shards, relations: this.relations, isKept: (relation) => this.isOwn(relation) })
   }
 
   /** Whether its rows are kept here: they need not be read from tables. */
@@ -89,7 +102,7 @@ export class Registry {
 
   /** Whether the command could be applied now; throws why not. What comes before it in the log may still change that. */
   check(command: Command): void {
-    if ('Register' in command) this.#planToRegister(command.Register)
+    if ('Register' in command) this.#toRegister(command.Register)
   }
 
   /** `atMs`: when it was appended. What was given for a time up to then comes first. */
@@ -114,9 +127,9 @@ export class Registry {
 
   #apply(command: Command): RelationChange[] {
     if ('Register' in command) {
-      this.#plans.set(command.Register.name, this.#planToRegister(command.Register))
+      this.#queries.set(command.Register.name, this.#toRegister(command.Register))
     } else if ('Unregister' in command) {
-      if (!this.#plans.delete(command.Unregister.name)) throw unknown('query', command.Unregister.name)
+      if (!this.#queries.delete(command.Unregister.name)) throw unknown('query', command.Unregister.name)
     } else if ('CreateAttribute' in command) this.#create(command.CreateAttribute)
     else if ('CloseInput' in command) this.#open(command.CloseInput.name).isClosed = true
     else if ('Transact' in command) return this.#transact(command.Transact)
@@ -127,19 +140,23 @@ export class Registry {
     return []
   }
 
-  #planToRegister({ name, plan: sent }: { name: string; plan: unknown }): Plan {
+  #toRegister({ name, plan: sent, shards = 1 }: { name: string; plan: unknown; shards?: number }): Registered {
     const { plan } = parsePlan(sent, this.relations)
-    const known = this.planOf(name)
-    if (known !== null && planText(known) !== planText(plan)) {
+    const known = this.registered(name)
+    if (known !== null) {
+      const isSamePlan = planText(known.plan) === planText(plan)
+      if (isSamePlan && known.shards === shards) return known
+      const other = isSamePlan ? `${known.shards} shards` : 'another plan'
       throw new CallplaneError(
         'conflict',
-        `the query ${name} exists with another plan: choose another name, or unregister it`,
+        `the query ${name} exists with ${other}: choose another name, or unregister it`,
       )
     }
-    if (known === null && this.#plans.size >= MAX_NAMES) {
+    if (this.#queries.size >= MAX_NAMES) {
       throw new CallplaneError('too_many_queries', `the namespace has ${MAX_NAMES} queries: unregister some`)
     }
-    return known ?? plan
+    if (shards > 1) this.divide({ plan, shards })
+    return { plan, shards }
   }
 
   #create(made: Attribute): void {

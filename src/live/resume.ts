@@ -15,7 +15,6 @@ import type { Registry } from './registry.ts'
 import { registryAt } from './registry-at.ts'
 import type { Past, Standing } from './standing.ts'
 import { changesOfStep, undoStep } from './step-changes.ts'
-import type { Ticks } from './ticks.ts'
 import { hasWindow } from './window-time.ts'
 
 /** Who missed more is better served by a snapshot. Bounds what one who comes back has a peer read, and hold meanwhile. */
@@ -27,7 +26,6 @@ export interface ResumeOptions {
   sql: Sql
   namespace: string
   builtIn: ReadonlyMap<string, Plan>
-  ticks: Ticks
   maxRows: number
   breathe: () => Promise<void>
   /** The log is wanted up to where the tables were read. */
@@ -92,9 +90,9 @@ function after({ changes, until }: Past, from: number): Past | null {
 }
 
 async function readPast(
-  { name, plan }: Standing,
+  { asked: { name }, plan, ticks }: Standing,
   { from, registry: now }: Waiting,
-  { sql, namespace, builtIn, ticks, maxRows, breathe, poke }: ResumeOptions,
+  { sql, namespace, builtIn, maxRows, breathe, poke }: ResumeOptions,
 ): Promise<Past | null> {
   const early = await readLog(sql, namespace, { after: from, limit: MAX_ENTRIES })
   if (early.headTick < from || early.baseTick > from || early.entries.length > MAX_ENTRIES) return null

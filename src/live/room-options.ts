@@ -3,6 +3,7 @@ import type { Sql } from '../db/sql.ts'
 import type { Plan } from '../protocol/plan.ts'
 import type { Dataflow } from './kernel/dataflow.ts'
 import type { PresenceTimes } from './presence.ts'
+import type { Dial } from './piece-feed.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
 import type { Registry } from './registry.ts'
 
@@ -16,6 +17,10 @@ export interface RoomOptions {
   arm: () => Promise<void>
   openLog: (events: ReaderEvents) => LogReader
   builtIn: ReadonlyMap<string, Plan>
+  /** How other peers are reached, to share queries with them. Default: queries run whole. */
+  dial?: Dial
+  /** Where they reach this one over HTTP; null: they do not. */
+  address?: () => string | null
   /** Lets other things have their turn. */
   breathe: () => Promise<void>
   /** What a query may hold. */

@@ -12,6 +12,7 @@ import type { Command, Sent } from './commands.ts'
 import { errorFrame } from './fault.ts'
 import type { RelationChange } from './kernel/dataflow.ts'
 import type { Entry } from './log.ts'
+import { Neighbours } from './neighbours.ts'
 import type { LogReader } from './reader.ts'
 import { Presence } from './presence.ts'
 import { Queries } from './queries.ts'
@@ -30,6 +31,8 @@ import { WindowTime } from './window-time.ts'
 const MAX_ROWS = 1_000_000
 /** A query that nobody is interested in any more goes on for so long. */
 const LINGER_MS = 60_000
+/** Another peer that has come further in the log is let wait for so long. */
+const REACH_MS = 10_000
 /** Entries between two breaths. */
 const ENTRIES_A_TURN = 500
 
@@ -54,12 +57,20 @@ export class Room {
     this.#registry = new Registry(options.builtIn)
     const { maxRows = MAX_ROWS, lingerMs = LINGER_MS } = options
     const [poke, ticks] = [() => this.poke(), this.#ticks]
-    this.#resume = new Resume({ ...options, namespace, ticks, maxRows, poke })
+    this.#resume = new Resume({ ...options, namespace, maxRows, poke })
     this.#presence = new Presence({ ...options, ...options.presence, namespace, load: () => loadOf(this.status()) })
     this.#line = new CommandLine(options.sql, namespace)
     this.#time = new WindowTime(options.sql, namespace, crypto.randomUUID())
-    const wanted = { ticks, time: this.#time, maxRows, lingerMs, poke: () => this.#reader.poke() }
-    this.#queries = new Queries(this.#registry, { sql: options.sql, namespace, ...wanted })
+    this.#queries = new Queries(this.#registry, {
+      ...options,
+      namespace,
+      ticks,
+      time: this.#time,
+      neighbours: this.#neighbours(),
+      maxRows,
+      lingerMs,
+      poke: () => this.#reader.poke(),
+    })
     this.#begun.promise.catch(() => {})
     this.#reader = options.openLog({
       begun: (head) => this.#begin(head),
@@ -70,7 +81,7 @@ export class Room {
 
   status(): PeerStatus {
     const { peer, clients } = this.#options
-    const { lag } = this.#presence
+    const lag = Math.max(this.#presence.lag, this.#queries.lag)
     return { peer, tick: this.#ticks.now, lag, clients: clients(), ...statusOf(this.#queries.running) }
   }
 
@@ -106,11 +117,18 @@ export class Room {
     return this.#line.append(client, commands, { check, appended: () => this.#reader.poke() })
   }
 
+  /** Whether another peer may ask for pieces of queries. */
+  async admits(ticket: string): Promise<boolean> {
+    return this.#presence.admits(ticket)
+  }
+
   /** From here on the client hears of the query: its rows now, or what it missed since `from`, and every change. */
   async listen(reach: Reach, request: Interest): Promise<void> {
-    const { id, name, from } = request
+    const { id, from } = request
     await this.#begun.promise
-    const standing = await this.#queries.stand(name)
+    if (request.tick !== undefined) await this.#reach(request.tick)
+    const standing = await this.#queries.stand(request)
+    const { name } = standing
     const missed = from === undefined ? null : await this.#resume.past(standing, from, this.#registry)
     if (reach.isOver) return
     // It was unregistered, or the log began anew, since it stood.
@@ -125,6 +143,18 @@ export class Room {
     if (isKnown) return standing.replay(listener, from, [...missed.changes, ...rest])
     if (from !== undefined) reach.send(frameOf({ Reset: [name, `what came after tick ${from} is no longer known`] }))
     listener.snapshot(standing)
+  }
+
+  /** The log up to a tick that another peer has read. */
+  async #reach(tick: number): Promise<void> {
+    if (this.#ticks.now >= tick) return
+    this.poke()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, REACH_MS)
+    await Promise.race([this.#ticks.until(tick), promise])
+    clearTimeout(timer)
+    if (this.#ticks.now >= tick) return
+    throw new CallplaneError('database_unavailable', `this peer has not come to tick ${tick}: ask again, or another`)
   }
 
   /** What it is interested in, as it can ask for it again. */
@@ -159,10 +189,11 @@ export class Room {
     this.#time.release()
     this.#line.fail(new CallplaneError('database_unavailable', 'whether the command was applied is not known'))
     for (const standing of before) {
-      const { name, audience } = standing
+      const { asked, audience } = standing
       standing.reset('events were left out while nobody watched')
       for (const { reach, id } of audience.values()) {
-        this.listen(reach, { id, name }).catch((error: unknown) => reach.send(errorFrame(id, error)))
+        if (reach.isOver) continue
+        this.listen(reach, { id, ...asked }).catch((error: unknown) => reach.send(errorFrame(id, error)))
       }
     }
   }
@@ -177,9 +208,11 @@ export class Room {
       sinceBreath += at - from
       if (sinceBreath < ENTRIES_A_TURN) continue
       sinceBreath = 0
+      this.#queries.settle()
       await this.#options.breathe()
       if (this.#isOver) return
     }
+    this.#queries.settle()
   }
 
   /** One tick. */
@@ -216,6 +249,14 @@ export class Room {
     const moved = this.#time.turn(wanted).then(() => this.#reader.poke())
     moved.catch((error: unknown) => this.#unable('time_unmoved', error))
     return true
+  }
+
+  #neighbours(): Neighbours | null {
+    const { dial, peer } = this.#options
+    if (dial === undefined) return null
+    const listen = (reach: Reach, request: Interest): Promise<void> => this.listen(reach, request)
+    const leave = (reach: Reach): void => this.leaveAll(reach)
+    return new Neighbours({ namespace: this.#namespace, peer, presence: this.#presence, dial, listen, leave })
   }
 
   #unable(event: string, reason: unknown): void {

@@ -2,15 +2,16 @@
 import { CallplaneError } from '../protocol/errors.ts'
 import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
 import { parseLiveFrame, type LiveRequest, type ParsedRequest, type RequestId } from '../protocol/live.ts'
-import type { Json } from '../db/sql.ts'
 import { frameOf, type Interest } from './audience.ts'
-import type { Command } from './commands.ts'
+import { commandOf, type Command } from './commands.ts'
 import type { Connection, Receiver } from './connection.ts'
 import { errorFrame, refusalOf } from './fault.ts'
 import type { Room } from './room.ts'
 
 export interface SessionOptions {
   authenticate: (key: string) => Promise<Guest>
+  /** The namespace that another peer may enter with a ticket; throws `unauthorized`. Default: no peer may. */
+  admit?: (ticket: string) => Promise<string>
   breathe: () => Promise<void>
   enter: (namespace: string) => Room
   /** The session is over; null: it never entered. */
@@ -43,6 +44,8 @@ const MAX_UNREAD_BYTES = 4 * 1024 * 1024
 
 interface Entered {
   namespace: string
+  /** It is another peer, and may ask for pieces of queries and for nothing else. */
+  isPeer: boolean
   key: string
   room: Room
 }
@@ -107,6 +110,10 @@ export class Session implements Receiver {
     return this.#isOver
   }
 
+  get isPeer(): boolean {
+    return this.#entered?.isPeer === true
+  }
+
   get unreadBytes(): number {
     return this.#connection.bufferedBytes
   }
@@ -138,7 +145,7 @@ export class Session implements Receiver {
   async #restore({ namespace, interests }: { namespace: string; interests: readonly Interest[] }): Promise<void> {
     this.#isBusy = true
     const room = this.#options.enter(namespace)
-    this.#entered = { namespace, key: '', room }
+    this.#entered = { namespace, isPeer: false, key: '', room }
     for (const interest of interests) {
       await room.listen(this, { ...interest, isRestored: true }).catch((error: unknown) => {
         this.#answer(interest.id, error)
@@ -152,7 +159,7 @@ export class Session implements Receiver {
     this.#isBusy = true
     await this.#options.breathe()
     while (this.#waiting.length > 0 && !this.#isOver) {
-      const commands = this.#entered === null ? [] : this.#takeCommands()
+      const commands = this.#entered === null || this.isPeer ? [] : this.#takeCommands()
       if (commands.length > 0) await this.#command(commands)
       else {
         const [next] = this.#waiting.splice(0, 1)
@@ -200,8 +207,9 @@ export class Session implements Receiver {
     if ('error' in request) return this.#answer(request.id, request.error)
     const { id } = request
     try {
-      if (request.tag === 'Auth') return await this.#authenticate(id, request.body.key)
+      if (request.tag === 'Auth') return await this.#authenticate(id, request.body)
       const { room } = this.#here()
+      this.#checkPeer(request)
       if (request.tag === 'Interest') return await room.listen(this, { id, ...request.body })
       if (request.tag === 'Uninterest') {
         const { name } = request.body
@@ -216,20 +224,30 @@ export class Session implements Receiver {
     }
   }
 
-  async #authenticate(id: RequestId, key: string): Promise<void> {
+  /** Pieces are for peers, and peers are here for nothing else. */
+  #checkPeer(request: LiveRequest): void {
+    const isOfPeers = request.tag === 'Interest' && (request.body.piece ?? request.body.tick) !== undefined
+    if (isOfPeers === this.isPeer) return
+    const message = this.isPeer ? 'a peer may ask for pieces of queries alone' : 'piece and tick are for peers alone'
+    throw new CallplaneError('forbidden', message)
+  }
+
+  async #authenticate(id: RequestId, { key, peer }: { key?: string; peer?: string }): Promise<void> {
     if (this.#entered !== null) throw new CallplaneError('invalid_request', 'the connection is authenticated already')
-    const { authenticate, enter, entered, recheckMs = RECHECK_MS } = this.#options
+    const { authenticate, admit = noPeer, enter, entered, recheckMs = RECHECK_MS } = this.#options
     let guest: Guest
     try {
-      guest = await authenticate(key)
+      if ((key === undefined) === (peer === undefined)) throw noKey()
+      guest = peer === undefined ? await authenticate(key ?? '') : { namespace: await admit(peer) }
     } catch (error) {
       this.#answer(id, error)
       return this.end(isRefusal(error) ? doesNotOpen() : refusalOf(error))
     }
     if (this.#isOver) return
-    this.#entered = { namespace: guest.namespace, key, room: enter(guest.namespace) }
+    const isPeer = peer !== undefined
+    this.#entered = { namespace: guest.namespace, isPeer, key: key ?? '', room: enter(guest.namespace) }
     entered?.(guest)
-    if (recheckMs < Infinity) this.#recheck = setInterval(() => void this.#checkAgain(), recheckMs)
+    if (recheckMs < Infinity && !isPeer) this.#recheck = setInterval(() => void this.#checkAgain(), recheckMs)
     if (typeof this.#recheck === 'object') this.#recheck.unref()
     this.#answer(id, null)
   }
@@ -264,26 +282,10 @@ function doesNotOpen(): CallplaneError {
   return new CallplaneError('unauthorized', 'the key does not open this plane')
 }
 
-function noKey(): CallplaneError {
-  return new CallplaneError('unauthorized', 'the first request is { id, Auth: { key } }')
+function noPeer(): never {
+  throw new CallplaneError('unauthorized', 'no peer may enter here')
 }
 
-/** What the request asks of all peers; null: it concerns this one alone. */
-function commandOf({ tag, body }: LiveRequest): Command | null {
-  switch (tag) {
-    case 'Register':
-      return { Register: { name: body.name, plan: body.plan as Json } } // it came as JSON
-    case 'Unregister':
-      return { Unregister: body }
-    case 'CreateAttribute':
-      return { CreateAttribute: body }
-    case 'CloseInput':
-      return { CloseInput: body }
-    case 'Transact': {
-      const changes = body.changes.map(({ relation, row, diff = 1 }) => ({ relation, row: row as Json, diff })) // as above
-      return { Transact: { changes, ...(body.at === undefined ? {} : { at: body.at }) } }
-    }
-    default:
-      return null
-  }
+function noKey(): CallplaneError {
+  return new CallplaneError('unauthorized', 'the first request is { id, Auth: { key } }')
 }

@@ -2,7 +2,7 @@
 import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus } from '../protocol/live.ts'
 import type { Plan } from '../protocol/plan.ts'
-import type { Row } from '../protocol/relations.ts'
+import type { Columns, Row } from '../protocol/relations.ts'
 import {
   diffFrame,
   frameOf,
@@ -22,6 +22,8 @@ import type { Ticks } from './ticks.ts'
 const MAX_KEPT_ROWS = 10_000
 /** Rows of one snapshot, each as often as it is there. */
 const MAX_SNAPSHOT_ROWS = 100_000
+/** Of a piece: what goes from peer to peer may be taken together before a client sees it. */
+const MAX_PIECE_ROWS = 500_000
 
 /** Every change of a query after a tick, up to another. */
 export interface Past {
@@ -29,63 +31,95 @@ export interface Past {
   until: number
 }
 
+/** What it stands on: a query of this peer's dataflow, or one that is gathered from pieces. */
+export interface Running {
+  readonly query: Query | null
+  readonly columns: Columns
+  readonly stopped: CallplaneError | null
+  /** Rows and values in all of its operators. */
+  readonly held: number
+  /** How many rows it has, each as often as it is there. */
+  readonly count: number
+  rows(): [Row, number][]
+  end(): void
+}
+
+export interface StandingOptions {
+  plan: Plan
+  /** Which piece of the query it is; null: all of it. */
+  piece?: number | null
+  running: Running
+  ticks: Ticks
+}
+
+/** By which a query, or a piece of one, is known among those that run; no query has the name of a piece. */
+export function keyOf(name: string, piece: number | null | undefined): string {
+  return typeof piece === 'number' ? `${name}#${piece}` : name
+}
+
 export class Standing implements Result {
+  /** Its key. */
   readonly name: string
   readonly plan: Plan
+  /** What brings it here once more. */
+  readonly asked: Pick<Interest, 'name' | 'piece'>
   readonly audience = new Map<object, Listener>()
   /** Those of the audience to whom something is owed. */
   readonly #behind = new Set<Listener>()
   /** When the last of the audience left, in the terms of `performance.now()`. */
   idleSinceMs = performance.now()
-  readonly #flow: Dataflow
-  readonly #ticks: Ticks
-  readonly query: Query
+  readonly running: Running
+  /** Up to where it has come, and been told. */
+  readonly ticks: Ticks
   /** Every change since, and not including, `#keptFrom`. */
   readonly #kept: TickChanges[] = []
   #keptRows = 0
   #keptFrom: number
 
-  constructor(name: string, { plan, flow, query, ticks }: { plan: Plan; flow: Dataflow; query: Query; ticks: Ticks }) {
-    this.name = name
+  constructor(name: string, { plan, piece = null, running, ticks }: StandingOptions) {
+    this.name = keyOf(name, piece)
+    this.asked = piece === null ? { name } : { name, piece }
     this.plan = plan
-    this.#flow = flow
-    this.query = query
-    this.#ticks = ticks
+    this.running = running
+    this.ticks = ticks
     this.#keptFrom = ticks.now
   }
 
   get tick(): number {
-    return this.#ticks.now
+    return this.ticks.now
   }
 
   get columns() {
-    return this.query.columns
+    return this.running.columns
   }
 
   get stopped(): CallplaneError | null {
-    return this.query.stopped
+    return this.running.stopped
   }
 
-  /** Rows in all of its operators. */
   get held(): number {
-    return this.query.stopped === null ? this.#flow.size(this.query) : 0
+    return this.running.held
+  }
+
+  get isPiece(): boolean {
+    return this.asked.piece !== undefined
   }
 
   /** Throws where the result cannot be sent whole. */
   checkSendable(): void {
-    if (this.query.stopped !== null) throw this.query.stopped
+    if (this.stopped !== null) throw this.stopped
     const { count } = this
-    if (count <= MAX_SNAPSHOT_ROWS) return
+    if (count <= (this.isPiece ? MAX_PIECE_ROWS : MAX_SNAPSHOT_ROWS)) return
     const message = `the result of ${this.name} has ${count} rows, which are too many to be sent: group them, or take the first`
     throw new CallplaneError('query_stopped', message)
   }
 
   get count(): number {
-    return this.query.stopped === null ? this.#flow.count(this.query) : 0
+    return this.running.count
   }
 
   rows(): [Row, number][] {
-    return this.query.stopped === null ? this.#flow.rows(this.query) : []
+    return this.running.rows()
   }
 
   /** What changed in this tick. */
@@ -103,6 +137,12 @@ export class Standing implements Result {
     for (const listener of this.audience.values()) {
       if (!listener.tell(this, changes, asFrame)) this.#behind.add(listener)
     }
+  }
+
+  /** To the peers that gather it: up to here it is told. */
+  tellPeers(): void {
+    if (!this.isPiece) return
+    for (const listener of this.audience.values()) if (listener.reach.isPeer === true) listener.progress(this)
   }
 
   /** What was told of it is void: everybody hears why. */
@@ -154,10 +194,29 @@ export class Standing implements Result {
 
 /** Those of a client, as it can ask for them again. */
 export function interestsOf(reach: Reach, running: Iterable<Standing>): Interest[] {
-  return [...running].flatMap(({ name, audience, tick }) => {
+  return [...running].flatMap(({ asked, audience, tick }) => {
     const listener = audience.get(reach)
-    return listener === undefined ? [] : [{ name, ...listener.request(tick) }]
+    return listener === undefined ? [] : [{ ...asked, ...listener.request(tick) }]
   })
+}
+
+/** A query of a dataflow. */
+export function runningIn(flow: Dataflow, query: Query): Running {
+  return {
+    query,
+    columns: query.columns,
+    get stopped() {
+      return query.stopped
+    },
+    get held() {
+      return query.stopped === null ? flow.size(query) : 0
+    },
+    get count() {
+      return query.stopped === null ? flow.count(query) : 0
+    },
+    rows: () => (query.stopped === null ? flow.rows(query) : []),
+    end: () => flow.remove(query),
+  }
 }
 
 export function loadOf({ tick, clients, slowClients, queries }: PeerStatus): Load {

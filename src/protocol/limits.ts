@@ -40,6 +40,9 @@ export const MAX_CLAIM: number = 1_000
 /** A message or name inside a wire error, so that a hostile value cannot fill logs. */
 export const MAX_MESSAGE_CHARS: number = 2_000
 
+/** Pieces of a live query: each is a connection to who holds it, and rows that its owner keeps. */
+export const MAX_SHARDS: number = 64
+
 /** Steps and nesting of a plan. Each step holds state at every peer, and the depth bounds the recursion over it. */
 export const MAX_PLAN_STEPS: number = 64
 export const MAX_PLAN_DEPTH: number = 32

@@ -10,7 +10,7 @@
 //     │◀────────────── { Snapshot: [name, rows, 7] }│
 //     │◀─── { QueryDiff: [name, [[row, 1], …], 9] } │
 import { CallplaneError, type ErrorCode } from './errors.ts'
-import { MAX_LIVE_REQUESTS } from './limits.ts'
+import { MAX_LIVE_REQUESTS, MAX_SHARDS } from './limits.ts'
 import { COLUMN_TYPES } from './relations.ts'
 import { array, integer, object, oneOf, optional, string, type Shape, type TypeOf } from './shape.ts'
 
@@ -30,8 +30,11 @@ export type LiveResult =
   | { Error: readonly [id: RequestId | null, code: ErrorCode, message: string] }
   /** The whole result, each row as often as it is there; what was told before is void. */
   | { Snapshot: readonly [name: string, rows: readonly WireRow[], tick: number] }
-  /** What changed since the frame before, each row once. */
-  | { QueryDiff: readonly [name: string, changes: readonly WireChange[], tick: number] }
+  /**
+   * What changed since the frame before, each row once. `after`, to another peer alone: it is a sum of what changed after that
+   * tick.
+   */
+  | { QueryDiff: readonly [name: string, changes: readonly WireChange[], tick: number, after?: number] }
   /** Nothing changed up to this tick. */
   | { Progress: readonly [name: string, tick: number] }
   /** A snapshot follows, or the query has ended; why. */
@@ -77,19 +80,25 @@ const attribute = object({
 export type Attribute = TypeOf<typeof attribute>
 
 const REQUESTS = {
-  /** The first request of a connection. */
-  Auth: object({ key: string({ max: 200 }) }),
-  /** Gives a plan a name. The same again is fine; another plan under the name is a `conflict`. */
-  Register: object({ name: nameOf, plan: anyJson }),
+  /** The first request of a connection: of a client with its key, of another peer with a ticket. */
+  Auth: object({ key: optional(string({ max: 200 })), peer: optional(string({ max: 300 })) }),
+  /**
+   * Gives a plan a name. The same again is fine; another plan under the name, or another number of shards, is a `conflict`. With
+   * `shards`, its state is divided among so many pieces, which the peers share.
+   */
+  Register: object({ name: nameOf, plan: anyJson, shards: optional(integer({ min: 1, max: MAX_SHARDS })) }),
   Unregister: object({ name: nameOf }),
   /**
    * Asks for the result of a query and its changes. With `granularity`, changes of so many ticks come as one. With `from`, a
-   * tick that the client has, from whichever peer, only what came since, if the peer or the log still knows it.
+   * tick that the client has, from whichever peer, only what came since, if the peer or the log still knows it. `piece` and
+   * `tick` are for peers among themselves: one of the query's pieces, once its holder has come to this tick.
    */
   Interest: object({
     name: nameOf,
     granularity: optional(integer({ min: 1, max: 1_000_000 })),
     from: optional(integer({ min: 0, max: Number.MAX_SAFE_INTEGER })),
+    piece: optional(integer({ min: 0, max: MAX_SHARDS - 1 })),
+    tick: optional(integer({ min: 0, max: Number.MAX_SAFE_INTEGER })),
   }),
   Uninterest: object({ name: nameOf }),
   /** Makes a relation of the namespace's own, which plans can read. */

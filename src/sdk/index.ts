@@ -32,6 +32,7 @@ export type {
   LiveQuery,
   LiveRelation,
   LiveRow,
+  RegisterOptions,
   RelationOptions,
   WatchCallbacks,
   WatchOptions,

@@ -7,7 +7,7 @@ import { Backoff } from './backoff.ts'
 import type { Body, LiveConnection, Told } from './live-connection.ts'
 import { LiveLink } from './live-link.ts'
 import { shownBy } from './live-rows.ts'
-import type { LiveQuery, LiveRelation, RelationOptions } from './live-types.ts'
+import type { LiveQuery, LiveRelation, RegisterOptions, RelationOptions } from './live-types.ts'
 import { View } from './live-view.ts'
 import { Watch, type Callbacks } from './live-watch.ts'
 import { checked, signal, test, wrongValue } from './options.ts'
@@ -23,7 +23,8 @@ const WATCH_OPTIONS = { signal, onReset: callback, onChange: callback, onError: 
 export class LiveClient {
   readonly #transport: Transport
   readonly #link: LiveLink
-  readonly #registered = new Map<string, Plan>()
+  /** By name, what registers it again. */
+  readonly #registered = new Map<string, Body>()
   readonly #views = new Map<string, View>()
 
   constructor(transport: Transport) {
@@ -39,9 +40,11 @@ export class LiveClient {
   async register<R extends object>(
     name: string,
     { plan, row }: { readonly plan: Plan; readonly row: R },
+    options?: RegisterOptions,
   ): Promise<LiveQuery<R>> {
-    await this.#ask({ Register: { name, plan } })
-    this.#registered.set(name, plan)
+    const body = { Register: { ...options, name, plan } }
+    await this.#ask(body)
+    this.#registered.set(name, body)
     return { name, plan, row }
   }
 
@@ -165,19 +168,19 @@ export class LiveClient {
   #resume(): void {
     const { current } = this.#link
     if (current === undefined) return
-    for (const [name, plan] of this.#registered) {
-      if (!this.#views.has(name)) current.ask({ Register: { name, plan } }).catch(() => {})
+    for (const [name, body] of this.#registered) {
+      if (!this.#views.has(name)) current.ask(body).catch(() => {})
     }
     for (const view of this.#views.values()) void this.#follow(view, current, this.#registered.get(view.name))
   }
 
   /** Asks for a view, from where it is, until this connection ends. Never rejects. */
-  async #follow(view: View, connection: LiveConnection, plan?: Plan): Promise<void> {
+  async #follow(view: View, connection: LiveConnection, registers?: Body): Promise<void> {
     const backoff = new Backoff(this.#transport.budget)
     const { name } = view
     while (connection === this.#link.current && this.#views.get(name) === view) {
       try {
-        if (plan !== undefined) await connection.ask({ Register: { name, plan } })
+        if (registers !== undefined) await connection.ask(registers)
         if (this.#views.get(name) !== view) return
         const from = view.isVoid ? {} : { from: view.tick }
         view.interest = connection.newId()

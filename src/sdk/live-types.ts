@@ -49,6 +49,14 @@ export interface WatchCallbacks<R> extends WatchOptions {
   readonly onError: (error: unknown) => void
 }
 
+export interface RegisterOptions {
+  /**
+   * In so many pieces the query runs, which the peers of live queries share, up to 64: for a state that one of them cannot hold.
+   * Default 1.
+   */
+  readonly shards?: number | undefined
+}
+
 export interface RelationOptions {
   /**
    * `raw` (default): rows are counted. `distinct`: a row is there or not. `last_write_wins`: of the rows with equal `key`
@@ -85,8 +93,15 @@ export interface LiveRelation<C extends Record<string, ColumnType>> {
  * for await (const { tick, rows, diffs } of plane.live.watch(failing)) console.log(tick, rows, diffs)
  */
 export interface Live {
-  /** Gives a plan a name. The same again is fine; another plan under the name is a `conflict`. */
-  register<R extends object>(name: string, query: { readonly plan: Plan; readonly row: R }): Promise<LiveQuery<R>>
+  /**
+   * Gives a plan a name. The same again is fine; another plan under the name, or other shards, is a `conflict`. A plan that
+   * cannot be divided into shards is an `invalid_request`, which names the step that stands in the way.
+   */
+  register<R extends object>(
+    name: string,
+    query: { readonly plan: Plan; readonly row: R },
+    options?: RegisterOptions,
+  ): Promise<LiveQuery<R>>
   /** Ends a query, for everyone who watches it. Throws `not_found`. */
   unregister(name: string): Promise<void>
   /**

@@ -12,7 +12,7 @@ export function liveOf(transport: Transport): Live {
     return quiet(client.then(use))
   }
   return {
-    register: (name, query) => ask((client) => client.register(name, query)),
+    register: (name, query, options) => ask((client) => client.register(name, query, options)),
     unregister: (name) => ask((client) => client.unregister(name)),
     createRelation: (name, columns, options) => ask((client) => client.createRelation(name, columns, options)),
     closeRelation: (name) => ask((client) => client.closeRelation(name)),

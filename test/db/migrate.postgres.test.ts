@@ -190,6 +190,7 @@ describe('the files of this build', () => {
   // A database that has taken one never takes it again: what a later build needs is a file of its own.
   test.each([
     ['002-life-of-a-job.sql', '215ae9e1c71384bc9b482827458a9bec8435ed51c8b020357a6830b9e7b595fa'],
+    ['004-peers-and-redrives.sql', 'c26615513d998c26b1fd942572c3c4cbdc246c6f9313c020db5a746d527bd600'],
     ['003-events.sql', '28400ffe2cd23118c4b01dd914440094a2fbc6e7ffc35b366c97f8f00b73e96f'],
   ])('%s stays as it was when databases took it', (name, digest) => {
     const { migrations } = readSchema()
@@ -202,9 +203,10 @@ describe('the files of this build', () => {
     const first = readFileSync(new URL('./schema-1.sql', import.meta.url), 'utf8')
     await migrate(sql, { schema: first, migrations: [], target: 1 })
     await migrate(sql, { schema, migrations: migrations.slice(0, -1), target: SCHEMA_VERSION - 1 })
-    await sql(`insert into callplane.events (namespace, subject_id, command) values ('n', gen_random_uuid(), '{}')`)
+    await sql(`insert into callplane.peers (namespace, id, expires_at, tick, lag, clients, slow_clients, queries, state_rows)
+      values ('n', gen_random_uuid(), now(), 0, 0, 0, 0, 0, 0)`)
     expect(await migrate(sql, readSchema())).toMatchObject({ from: SCHEMA_VERSION - 1, to: SCHEMA_VERSION })
-    expect(await sql('select redriven_from from callplane.events')).toStrictEqual([{ redriven_from: null }])
+    expect(await sql('select address, secret from callplane.peers')).toStrictEqual([{ address: null, secret: null }])
   })
 
   test('are read in order, and must be named by their number', () => {

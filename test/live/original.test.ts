@@ -10,7 +10,7 @@ import type { Change } from '../../src/live/kernel/batch.ts'
 import { Dataflow, sourcesOf } from '../../src/live/kernel/dataflow.ts'
 import { readForEver } from '../../src/live/reader.ts'
 import { Registry } from '../../src/live/registry.ts'
-import { Standing } from '../../src/live/standing.ts'
+import { runningIn, Standing } from '../../src/live/standing.ts'
 import { Ticks } from '../../src/live/ticks.ts'
 import { from } from '../../src/protocol/from.ts'
 import { parsePlan } from '../../src/protocol/parse-plan.ts'
@@ -138,7 +138,7 @@ test('what changed is kept for who comes back up to a bound, and what is older i
   const { plan } = from('values', VALUE)
   const ticks = new Ticks()
   ticks.begin(1)
-  const standing = new Standing('all', { plan, flow: world.flow, query: world.add({ plan }), ticks })
+  const standing = new Standing('all', { plan, running: runningIn(world.flow, world.add({ plan })), ticks })
   const tick = (to: number, rows: number) => {
     ticks.move(to, [])
     standing.change(Array.from({ length: rows }, (_, v): Change => [[to, v], 1]))

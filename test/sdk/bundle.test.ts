@@ -5,7 +5,8 @@ import { build } from 'esbuild'
 import { expect, test } from 'vitest'
 
 const MAX_DOOR_GZIP_BYTES = 20_000
-const MAX_LIVE_GZIP_BYTES = 6_000
+/** What registers a query again after a cut takes its shards along. */
+const MAX_LIVE_GZIP_BYTES = 6_020
 
 const CHUNK = './live-client.ts'
 

@@ -43,8 +43,9 @@ process.on('message', ({ namespace, names }: StateQuestion) => {
   if (state === null) return tell({ state: null })
   const { tick, registry, flow } = state
   const queries = names.flatMap((name) => {
-    const plan = registry.planOf(name)
-    if (plan === null) return []
+    const registered = registry.registered(name)
+    if (registered === null) return []
+    const { plan } = registered
     const query = flow.find(plan)
     return [[name, { plan, state: query === null ? null : inOrder(flow.dump(query)) }] as const]
   })
