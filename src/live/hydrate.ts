@@ -31,9 +31,15 @@ const HEAD_AND_UNSTAMPED = /* sql */ `
 
 /**
  * One statement, so that all of it is of one moment: what has committed but has no tick is in the rows and not in the ticks
- * up to `tick`, which would count it twice when it gets one.
+ * up to `tick`, which would count it twice when it gets one. With a `limit`, of each source so many different rows at most.
  */
-export async function hydrate(sql: Sql, sources: readonly Source[], view: View): Promise<Hydrated> {
+export async function hydrate(
+  sql: Sql,
+  sources: readonly Source[],
+  view: View,
+  { limit }: { limit?: number } = {},
+): Promise<Hydrated> {
+  const first = limit === undefined ? '' : ` limit ${limit}`
   const params: Parameters<Sql>[1] & unknown[] = [view.namespace]
   const parts = sources.map((source, place) => {
     const statement = hydrationSql(source, view)
@@ -42,7 +48,7 @@ export async function hydrate(sql: Sql, sources: readonly Source[], view: View):
     // $1 is the namespace in all of them.
     const text = statement.text.replace(/\$(\d+)/g, (_, n: string) => `$${n === '1' ? 1 : Number(n) + shift}`)
     const values = source.columns.map((_column, index) => `c${index}`).join(', ')
-    return `select ${place}::int8 as part, jsonb_build_array(${values}) as row, n from (${text}) s`
+    return `select ${place}::int8 as part, jsonb_build_array(${values}) as row, n from (${text}${first}) s`
   })
   type Part = { part: number; row: Json; n: number }
   const rows = await sql<Part>([HEAD_AND_UNSTAMPED, ...parts].join(' union all '), params)

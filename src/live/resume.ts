@@ -104,7 +104,9 @@ async function readPast(
   const sources = sourcesOf(plan, relations)
   const [own, inTables] = [true, false].map((isOwn) => sources.filter((one) => now.isOwn(one.relation) === isOwn))
   const view = { relations, namespace, nowMs: registry.nowMs }
-  const { tick: until, rows, unstamped } = await hydrate(sql, inTables ?? [], view)
+  // Of a query in pieces, the whole may be more than this peer can hold.
+  const { tick: until, rows, unstamped } = await hydrate(sql, inTables ?? [], view, { limit: maxRows + 1 })
+  if ([...rows.values()].some((all) => all.length > maxRows)) return null
 
   const late = await readLog(sql, namespace, { after: early.entries.at(-1)?.tick ?? from, limit: MAX_ENTRIES })
   if (late.baseTick > from || late.entries.length > MAX_ENTRIES) return null

@@ -34,7 +34,11 @@ export interface DivideOptions {
 
 /** Throws `invalid_request`, which names the step that stands in the way. */
 export function dividePlan(plan: Plan, options: DivideOptions): DividedPlan {
-  const { piece, merge } = new Divider(options).cut(plan, `plan.${plan.op}`)
+  const path = `plan.${plan.op}`
+  const sparing = new Divider(options, { mayKeepLeft: false }).cut(plan, path)
+  const cut = 'piece' in sparing ? sparing : new Divider(options, { mayKeepLeft: true }).cut(plan, path)
+  if (!('piece' in cut)) throw cut
+  const { piece, merge } = cut
   return { piece, merge: merge.op === 'from' ? null : merge, relations: merging(piece(0), options.relations) }
 }
 
@@ -55,14 +59,18 @@ const MAX_TRIES = 10_000
 
 class Divider {
   readonly #options: DivideOptions
+  readonly #mayKeepLeft: boolean
   readonly #known = new Map<Plan, Map<string, Piece | null>>()
   #tries = 0
 
-  constructor(options: DivideOptions) {
+  /** What stands left in a join tends to be more than what is joined to it: to have it whole in every piece is a last resort. */
+  constructor(options: DivideOptions, { mayKeepLeft }: { mayKeepLeft: boolean }) {
     this.#options = options
+    this.#mayKeepLeft = mayKeepLeft
   }
 
-  cut(plan: Plan, path: string): Cut {
+  /** Or why there is none. */
+  cut(plan: Plan, path: string): Cut | CallplaneError {
     const merge: Plan = { op: 'from', relation: PIECES }
     const whole = this.#divide(plan, null)
     if (whole !== null) return { piece: whole, merge }
@@ -93,8 +101,9 @@ class Divider {
     }
     const [[, input] = [], ...others] = inputsOf(plan)
     // Time moves for rows of tables, and not for what was made of them.
-    if (input === undefined || others.length > 0 || plan.op === 'window') throw this.#refusal(plan, path)
+    if (input === undefined || others.length > 0 || plan.op === 'window') return this.#refusal(plan, path)
     const below = this.cut(input, `${path}.input.${input.op}`)
+    if (!('piece' in below)) return below
     return { piece: below.piece, merge: { ...plan, input: below.merge } as Plan } // a step with one input
   }
 
@@ -184,7 +193,7 @@ class Divider {
       if (left !== null) return (at) => ({ ...plan, left: left(at) })
     }
     // In every piece, a left row would miss those that it matches in the others.
-    if (plan.kind !== 'inner' || !this.#isKept(plan.left)) return null
+    if (!this.#mayKeepLeft || plan.kind !== 'inner' || !this.#isKept(plan.left)) return null
     const kept = keptOfRight(plan, columns.right).map(([name]) => [joinedName(plan, name), name] as const)
     const rightName = new Map([...kept, ...on])
     if (by?.every((name) => rightName.has(name)) === false) return null

@@ -2,12 +2,13 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
 import type { Sql } from '../../src/db/sql.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
+import { dial } from '../../src/live/dial.node.ts'
 import { from } from '../../src/protocol/from.ts'
 import { embeddedSql } from '../support/plane.ts'
 import { aCall } from '../support/wire.ts'
 import { newStage } from './stage.ts'
 
-async function setup() {
+async function setup(options: Parameters<typeof newStage>[0] = {}) {
   const real = await embeddedSql()
   let statements = 0
   const sql: Sql = (text, params) => {
@@ -16,7 +17,7 @@ async function setup() {
   }
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
   onTestFinished(() => void vi.useRealTimers())
-  const stage = await newStage({ sql })
+  const stage = await newStage({ ...options, sql })
   const client = await pass(stage.connect())
   /** How many there were since it was asked before. */
   const asked = (): number => {
@@ -31,6 +32,22 @@ test('two minutes after the last write nothing asks the database, and the next w
   const { real, stage, client, asked } = await setup()
   await pass(client.ask('Register', { name: 'states', plan: from('jobs').groupBy('state').count().plan }))
   await pass(client.ask('Interest', { name: 'states' }))
+  await passMs(120_000)
+  asked()
+  await passMs(600_000)
+  expect(asked()).toBe(0)
+  await enqueueJobs(real, stage.namespace, [await aCall()], { retentionMs: 86_400_000 })
+  stage.peer.poke()
+  await pass(client.next((result) => 'QueryDiff' in result))
+  expect(client.rows('states')).toEqual([{ state: 'pending', count: 1 }])
+})
+
+test('nor for a query in pieces', async () => {
+  const { real, stage, client, asked } = await setup({ dial, address: () => null })
+  const plan = from('jobs').groupBy('state').count().plan
+  await pass(client.ask('Register', { name: 'states', plan, shards: 3 }))
+  await pass(client.ask('Interest', { name: 'states' }))
+  expect(await pass(client.ask('Status'))).toHaveProperty('Status.1.queries.length', 4)
   await passMs(120_000)
   asked()
   await passMs(600_000)

@@ -68,6 +68,43 @@ export function peerSuite(
     expect(stage.logged).toEqual([])
   })
 
+  test('a query with shards is like any other, and they are part of what is registered', async () => {
+    const stage = await newStage()
+    await enqueue(stage, 3)
+    const client = await stage.connect()
+    const shared = { name: 'shared', plan: byState, shards: 3 }
+    expect(await client.ask('Register', shared)).toHaveProperty('Ok')
+    expect(await client.ask('Register', shared)).toHaveProperty('Ok')
+    for (const shards of [undefined, 1, 2]) {
+      expect(await client.ask('Register', { ...shared, shards })).toHaveProperty('Error.1', 'conflict')
+    }
+    for (const shards of [0, 65, 1.5, '3']) {
+      const answer = await client.ask('Register', { ...shared, name: 'other', shards })
+      expect(answer).toHaveProperty('Error.1', 'invalid_request')
+    }
+    const ids = from('jobs').select('id').plan
+    const step = { op: 'join', kind: 'inner', left: { op: 'self', name: 'up' }, right: ids, on: [['id', 'id']] }
+    const upwards = { op: 'recurse', name: 'up', base: ids, step }
+    expect(await client.ask('Register', { name: 'up', plan: upwards, shards: 2 })).toMatchObject({
+      Error: [
+        expect.any(Number),
+        'invalid_request',
+        expect.stringMatching(/^plan\.recurse cannot be divided into shards/),
+      ],
+    })
+    expect(await client.ask('Interest', { name: 'shared' })).toHaveProperty('Ok')
+    await expect.poll(() => client.rows('shared')).toEqual([{ service: 'greeter', state: 'pending', count: 3 }])
+    await work(stage, 2)
+    await expect.poll(() => client.rows('shared')).toHaveLength(2)
+    const second = await stage.connect()
+    await second.ask('Interest', { name: 'shared' })
+    await expect.poll(() => second.rows('shared')).toEqual(client.rows('shared'))
+    await client.ask('Unregister', { name: 'shared' })
+    await expect.poll(() => second.of('shared').at(-1)).toEqual({ Reset: ['shared', 'the query was unregistered'] })
+    expect(await client.ask('Register', { ...shared, shards: 2 })).toHaveProperty('Ok')
+    expect(stage.logged).toEqual([])
+  })
+
   test('the second client of a name gets a snapshot too, and each hears for itself', async () => {
     const stage = await newStage()
     const [first, second] = [await stage.connect(), await stage.connect()]
