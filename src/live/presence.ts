@@ -143,7 +143,14 @@ export class Presence {
     const address = addressOf()
     const own = { leaseMs, address, secret: address === null ? null : this.#secret }
     try {
-      const { lag, hasLost, nowMs, others } = await renewPeer(sql, namespace, peer, { ...load(), ...own })
+      const renewed = await renewPeer(sql, namespace, peer, { ...load(), ...own })
+      // It was poked before it had begun: it tries again with the next turn.
+      if (renewed === null) {
+        this.#isPoked = true
+        this.#triedAtMs = -Infinity
+        return
+      }
+      const { lag, hasLost, nowMs, others } = renewed
       this.#renewedAtMs = startedAtMs
       this.lag = lag
       this.others = others
@@ -162,7 +169,8 @@ export class Presence {
 
 /**
  * `hasLost`: the leases of others have run out. `others`: those that can be reached. One that sleeps is among them, whose lease
- * has run out, since nothing happened that it would have renewed it for: until it is announced as gone, it may be there.
+ * has run out, since nothing happened that it would have renewed it for: until it is announced as gone, it may be there. Null:
+ * nobody has begun to watch the namespace.
  */
 export async function renewPeer(
   sql: Sql,
@@ -178,7 +186,7 @@ export async function renewPeer(
     queries,
     rows,
   }: Load & { leaseMs: number; address?: string | null; secret?: string | null },
-): Promise<{ lag: number; hasLost: boolean; nowMs: number; others: Map<string, Neighbour> }> {
+): Promise<{ lag: number; hasLost: boolean; nowMs: number; others: Map<string, Neighbour> } | null> {
   type PeerRow = {
     lag: number
     has_lost: boolean
@@ -212,7 +220,8 @@ export async function renewPeer(
     id === null || address === null || secret === null ? [] : [[id, { address, secret }]],
   )
   const [row] = found
-  return { lag: row?.lag ?? 0, hasLost: row?.has_lost ?? false, nowMs: row?.now_ms ?? 0, others: new Map(others) }
+  if (row === undefined) return null
+  return { lag: row.lag, hasLost: row.has_lost, nowMs: row.now_ms, others: new Map(others) }
 }
 
 /** One of those who notice announces it: the row goes with the command's coming. How many there were. */

@@ -207,6 +207,8 @@ test('one that takes over keeps the other until it has answered, and a snapshot 
   expect(asked).toHaveLength(3)
   old.diff([[row('a', 2), 1]], 104)
   expect(old.hear).toMatchObject({ isClosed: false })
+  feed(1).progress(104)
+  expect(gathering.ticks.now).toBe(104)
   feed(0).snapshot([row('a', 1)], 102)
   expect(asked.map(({ isClosed }) => isClosed)).toEqual([true, false, false])
   // The old one tells nothing more, and of the new one what is not known.

@@ -1,6 +1,7 @@
 // Peers that come, go, die and sleep: who holds a row, and who is announced as gone.
 import { expect, test } from 'vitest'
 import { announceLost, Presence, renewPeer, type Load } from '../../src/live/presence.ts'
+import { beginWatching } from '../../src/live/stamp.ts'
 import { from } from '../../src/protocol/from.ts'
 import { embeddedSql } from '../support/plane.ts'
 import { newStage, type Stage } from './stage.ts'
@@ -48,6 +49,21 @@ test('a peer with clients holds a row that tells how it does, and takes it along
   await stage.peer.close()
   expect(await rowsOf(stage)).toEqual([])
   expect(await announced(stage)).toEqual([])
+})
+
+test('a peer that is poked before it has begun to watch renews once it has', async () => {
+  const sql = await embeddedSql()
+  const namespace = `presence_${process.pid}`
+  const peer = crypto.randomUUID()
+  const presence = new Presence({ sql, namespace, peer, load: () => load, arm: async () => {} })
+  const turn = async () => {
+    await presence.turn()
+    const rows = await sql('select 1 from callplane.peers where namespace = $1', [namespace])
+    return [rows.length, presence.isPoked]
+  }
+  expect(await turn()).toEqual([0, true])
+  await beginWatching(sql, namespace)
+  expect(await turn()).toEqual([1, false])
 })
 
 test('of many who notice that a peer is gone one announces it, and it goes into the log', async () => {

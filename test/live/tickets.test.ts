@@ -1,6 +1,6 @@
 // What lets one peer into another, and what does not: pieces of queries are for peers alone, and peers get nothing else.
 import { expect, test } from 'vitest'
-import { signTicket } from '../../src/live/ticket.ts'
+import { isGood, signTicket } from '../../src/live/ticket.ts'
 import { from } from '../../src/protocol/from.ts'
 import { embeddedSql } from '../support/plane.ts'
 import type { WireClient } from './client.ts'
@@ -148,6 +148,9 @@ test('a ticket for one namespace opens no other, though the same peer has both',
     good.replace(stage.namespace, other),
     await signTicket(stage.namespace, ofOther.secret ?? '', nowMs),
   ]
+  const moved = good.replace(stage.namespace, other)
+  expect(await isGood(good, { namespace: stage.namespace, secret, nowMs })).toBe(true)
+  expect(await isGood(moved, { namespace: other, secret, nowMs })).toBe(false)
   for (const ticket of tickets) {
     const peer = await enter(stage, ticket)
     expect(peer.received[0]).toMatchObject({ Error: [1, 'unauthorized', expect.anything()] })
