@@ -69,22 +69,25 @@ export class Processes {
     process.once('exit', this.#killAll)
   }
 
-  /** Runs a script under this Node, with these variables and no others of ours. `mayEnd`: exit codes that are no finding. */
+  /**
+   * Runs a script under this Node, with these variables and no others of ours. `mayEnd`: exit codes that are no finding.
+   * `hasChannel`: messages can be sent to it, and come from it.
+   */
   start(
     name: string,
     script: string,
     args: string[],
-    { env, mayEnd = [] }: { env: Record<string, string>; mayEnd?: number[] },
+    { env, mayEnd = [], hasChannel = false }: { env: Record<string, string>; mayEnd?: number[]; hasChannel?: boolean },
   ): Started {
     const ours = /^(CALLPLANE_|DATABASE_URL$|PORT$|NODE_OPTIONS$)/
     const inherited = Object.entries(process.env).filter(([variable]) => !ours.test(variable))
     const child = spawn(process.execPath, [script, ...args], {
       cwd: ROOT,
       env: { ...Object.fromEntries(inherited), ...env, NO_COLOR: '1' },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: hasChannel ? ['pipe', 'pipe', 'pipe', 'ipc'] : ['pipe', 'pipe', 'pipe'],
     })
     // It may be gone when we close its stdin.
-    child.stdin.on('error', () => {})
+    child.stdin?.on('error', () => {})
     const started = new Started(name, child)
     this.#all.add(started)
     void started.exited.then(() => {

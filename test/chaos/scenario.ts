@@ -23,7 +23,7 @@ export interface Scenario {
   name: string
   /** What it does, in a line. */
   about: string
-  /** Calls below which the whole size proves little. Default 1,000. */
+  /** Calls below which the whole size proves little. Default 1,000; 0 where nobody calls. */
   leastCalls?: number
   /** Plays, and returns the judge of what is then in the history and the tables. */
   play(stage: Stage): Promise<(played: Played) => Verdict>
@@ -62,7 +62,8 @@ export async function playScenario(scenario: Scenario, options: StageOptions): P
     const played = await stage.findings()
     const { figures, failures } = judge(played)
     const { accepted } = played.findings
-    const least = stage.size(scenario.leastCalls ?? 1_000, 1)
+    const { leastCalls = 1_000 } = scenario
+    const least = leastCalls === 0 ? 0 : stage.size(leastCalls, 1)
     result = resultOf(played.findings, figures, [
       ...commonFailures(played.findings),
       ...stage.processes.unexpected,

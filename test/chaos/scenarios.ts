@@ -4,6 +4,7 @@ import { cutConnections } from './scenarios/cut-connections.ts'
 import { FAULTS } from './scenarios/faults.ts'
 import { freeze } from './scenarios/freeze.ts'
 import { killRunners } from './scenarios/kill-runners.ts'
+import { live } from './scenarios/live.ts'
 import { lostAnswers } from './scenarios/lost-answers.ts'
 import { noisyNeighbour } from './scenarios/noisy-neighbour.ts'
 import { outage } from './scenarios/outage.ts'
@@ -24,4 +25,5 @@ export const SCENARIOS: readonly Scenario[] = [
   outage,
   noisyNeighbour,
   sqlFaults,
+  live,
 ]

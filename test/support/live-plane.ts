@@ -1,5 +1,7 @@
 // A process that serves a plane over a Postgres until it is killed: node live-plane.ts DATABASE_URL OPTIONS. It says where, and
-// what its peer has made of a namespace's log when it is asked.
+// when it is asked, what its peer has made of a namespace's log and how it does.
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { startOnPostgres } from '../../src/node.ts'
 
 /** As JSON. */
@@ -10,10 +12,21 @@ export interface LivePlaneOptions {
   peerLeaseMs?: number
 }
 
-/** What the process is asked: the state of these queries and of all relations. */
+/** What the process is asked: the state of these queries and of all relations; without names, how it does. */
 export interface StateQuestion {
   namespace: string
   names: readonly string[]
+}
+export type Question = StateQuestion | { vitalsOf: string }
+
+export interface Vitals {
+  /** What its main thread holds, without what only waits to be collected. */
+  heldBytes: number
+  /** Of the whole process. */
+  rssBytes: number
+  /** Of its peer in the namespace; null where no client is. */
+  tick: number | null
+  lag: number | null
 }
 
 /** The same at every peer that has come as far: all of it in an order that says nothing of how it came about. */
@@ -25,7 +38,10 @@ export interface PeerState {
   relations: Record<string, unknown>
 }
 
-export type FromPlane = { url: string } | { state: PeerState | null }
+export type FromPlane = { url: string; peer: string } | { state: PeerState | null } | { vitals: Vitals }
+
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void // the flag makes it
 
 const [databaseUrl = '', options = '{}'] = process.argv.slice(2)
 const plane = await startOnPostgres(databaseUrl, {
@@ -38,7 +54,9 @@ const plane = await startOnPostgres(databaseUrl, {
 })
 const tell = (message: FromPlane): void => void process.send?.(message)
 
-process.on('message', ({ namespace, names }: StateQuestion) => {
+process.on('message', (question: Question) => {
+  if ('vitalsOf' in question) return tell({ vitals: vitalsOf(question.vitalsOf) })
+  const { namespace, names } = question
   const state = plane.peer.stateOf(namespace)
   if (state === null) return tell({ state: null })
   const { tick, registry, flow } = state
@@ -53,7 +71,15 @@ process.on('message', ({ namespace, names }: StateQuestion) => {
   tell({ state: { tick, queries: Object.fromEntries(queries), relations: Object.fromEntries(own) } })
 })
 process.on('disconnect', () => process.exit())
-tell({ url: plane.url })
+tell({ url: plane.url, peer: plane.peer.id })
+
+function vitalsOf(namespace: string): Vitals {
+  collect()
+  const { heapUsed, external, rss } = process.memoryUsage()
+  const tick = plane.peer.stateOf(namespace)?.tick ?? null
+  const status = plane.peer.status().find((one) => one.tick === tick)
+  return { heldBytes: heapUsed + external, rssBytes: rss, tick, lag: status?.lag ?? null }
+}
 
 /** Lists in the order of their texts, so that it does not matter what came first. */
 function inOrder(value: unknown): unknown {
