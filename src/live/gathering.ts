@@ -91,6 +91,10 @@ export class Gathering implements Running {
     return this.#begun.promise
   }
 
+  get hasBegun(): boolean {
+    return this.#hasBegun
+  }
+
   /** From here on changes are told. */
   tell(events: GatheringEvents): void {
     this.#events = events

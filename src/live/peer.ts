@@ -47,10 +47,18 @@ export interface PeerOptions {
 
 const LINGER_MS = 60_000
 
+interface RoomEntry {
+  room: Room
+  /** Sessions, and of these those of other peers. */
+  sessions: number
+  peers: number
+  timer?: ReturnType<typeof setTimeout>
+}
+
 export class Peer implements Acceptor {
   readonly id: string
   readonly #options: PeerOptions
-  readonly #rooms = new Map<string, { room: Room; clients: number; timer?: ReturnType<typeof setTimeout> }>()
+  readonly #rooms = new Map<string, RoomEntry>()
   readonly #sessions = new Set<Session>()
   #isOver = false
 
@@ -68,10 +76,10 @@ export class Peer implements Acceptor {
       authenticate,
       breathe,
       admit: (ticket) => this.#admit(ticket),
-      enter: (namespace) => this.#enter(namespace),
-      left: (namespace) => {
+      enter: (namespace, of) => this.#enter(namespace, of),
+      left: (namespace, of) => {
         this.#sessions.delete(session)
-        if (namespace !== null) this.#leave(namespace)
+        if (namespace !== null) this.#leave(namespace, of)
       },
       fault: (error) => this.#options.log({ level: 'warn', event: 'live_request_failed', detail: String(error) }),
       ...(key === undefined ? {} : { key }),
@@ -110,12 +118,13 @@ export class Peer implements Acceptor {
     await this.#options.closed?.()
   }
 
-  #enter(namespace: string): Room {
+  #enter(namespace: string, { isPeer }: { isPeer: boolean }): Room {
     const known = this.#rooms.get(namespace)
-    const entry = known ?? { room: this.#open(namespace), clients: 0 }
+    const entry = known ?? { room: this.#open(namespace), sessions: 0, peers: 0 }
     if (known === undefined) this.#rooms.set(namespace, entry)
     clearTimeout(entry.timer)
-    entry.clients++
+    entry.sessions++
+    if (isPeer) entry.peers++
     return entry.room
   }
 
@@ -135,7 +144,7 @@ export class Peer implements Acceptor {
     const { arm = async () => {} } = this.#options
     return new Room(namespace, {
       peer: this.id,
-      clients: () => this.#rooms.get(namespace)?.clients ?? 0,
+      clients: () => this.#clients(namespace),
       sql,
       builtIn,
       breathe,
@@ -158,9 +167,16 @@ export class Peer implements Acceptor {
     throw new CallplaneError('unauthorized', 'the ticket is not good here')
   }
 
-  #leave(namespace: string): void {
+  #clients(namespace: string): number {
+    const { sessions = 0, peers = 0 } = this.#rooms.get(namespace) ?? {}
+    return sessions - peers
+  }
+
+  #leave(namespace: string, { isPeer }: { isPeer: boolean }): void {
     const entry = this.#rooms.get(namespace)
-    if (entry === undefined || --entry.clients > 0) return
+    if (entry === undefined) return
+    if (isPeer) entry.peers--
+    if (--entry.sessions > 0) return
     entry.timer = setTimeout(() => {
       this.#rooms.delete(namespace)
       entry.room.close().catch((error: unknown) => {

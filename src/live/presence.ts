@@ -110,7 +110,7 @@ export class Presence {
   async renew(): Promise<void> {
     const { now = () => performance.now() } = this.#options
     while (this.#isRenewing) await this.#renewing.catch(() => {})
-    await this.#begin(now())
+    await this.#begin(now(), { isPoked: false })
   }
 
   /** Once a second. */
@@ -118,7 +118,9 @@ export class Presence {
     const { now = () => performance.now(), leaseMs = LEASE_MS } = this.#options
     const nowMs = now()
     if (!this.#isPoked || this.#isRenewing || nowMs - this.#triedAtMs < leaseMs * RENEW_AFTER) return
-    await this.#begin(nowMs)
+    this.#isPoked = false
+    this.#triedAtMs = nowMs
+    await this.#begin(nowMs, { isPoked: true })
   }
 
   /** Its row goes; a renewal that is on its way is the last. */
@@ -129,17 +131,16 @@ export class Presence {
   }
 
   /** Whoever calls has seen that none is on its way. */
-  #begin(nowMs: number): Promise<void> {
-    this.#isPoked = false
+  #begin(startedAtMs: number, { isPoked }: { isPoked: boolean }): Promise<void> {
     this.#isRenewing = true
-    this.#triedAtMs = nowMs
-    this.#renewing = this.#renew(nowMs)
+    this.#renewing = this.#renew(startedAtMs, { isPoked })
     return this.#renewing
   }
 
-  async #renew(startedAtMs: number): Promise<void> {
+  /** Where it was not poked, nor were the others: nothing follows from their silence, now or at its next renewal. */
+  async #renew(startedAtMs: number, { isPoked }: { isPoked: boolean }): Promise<void> {
     const { sql, namespace, peer, load, arm, leaseMs = LEASE_MS, address: addressOf = () => null } = this.#options
-    const mayJudge = startedAtMs - this.#renewedAtMs <= leaseMs * JUDGE_WITHIN
+    const mayJudge = isPoked && startedAtMs - this.#renewedAtMs <= leaseMs * JUDGE_WITHIN
     const address = addressOf()
     const own = { leaseMs, address, secret: address === null ? null : this.#secret }
     try {
@@ -151,7 +152,7 @@ export class Presence {
         return
       }
       const { lag, hasLost, nowMs, others } = renewed
-      this.#renewedAtMs = startedAtMs
+      if (isPoked) this.#renewedAtMs = startedAtMs
       this.lag = lag
       this.others = others
       this.#aheadMs = nowMs - performance.now()

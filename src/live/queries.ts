@@ -78,8 +78,8 @@ export class Queries {
 
   /** Ticks by which a query that is gathered is behind. */
   get lag(): number {
-    const behind = Array.from(this.#gatherings.values(), ({ ticks }) => this.#options.ticks.now - ticks.now)
-    return Math.max(0, ...behind)
+    const { now } = this.#options.ticks
+    return Math.max(0, ...Array.from(this.#gatherings.values(), (one) => (one.hasBegun ? now - one.ticks.now : 0)))
   }
 
   /** The query under a name, or a piece of it, which begins to run where it does not yet. */
@@ -202,7 +202,7 @@ export class Queries {
     const query = await beginQuery(plan, { sql, namespace, registry, flow, ticks, poke })
     this.#checkOpen()
     // The log began anew meanwhile.
-    if (flow !== this.#flow) return this.#start(name, piece, registered)
+    if (flow !== this.#flow) return this.stand({ name, piece })
     const running = runningIn(flow, query)
     return this.#run(name, registered, new Standing(name, { plan, piece, running, ticks }))
   }
@@ -223,12 +223,14 @@ export class Queries {
     })
     this.#gatherings.set(name, gathering)
     gathering.ensure()
-    try {
-      await gathering.begun
-    } catch (error) {
+    const failure = await gathering.begun.then(
+      () => null,
+      (error: unknown) => ({ error }),
+    )
+    if (flow !== this.#flow && !this.#isOver) return this.stand({ name })
+    if (failure !== null) {
       if (this.#gatherings.get(name) === gathering) this.#gatherings.delete(name)
-      if (flow !== this.#flow && !this.#isOver) return this.#gather(name, registered)
-      throw error
+      throw failure.error
     }
     const { ticks } = gathering
     const standing = this.#run(name, registered, new Standing(name, { plan, running: gathering, ticks }))

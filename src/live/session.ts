@@ -13,9 +13,9 @@ export interface SessionOptions {
   /** The namespace that another peer may enter with a ticket; throws `unauthorized`. Default: no peer may. */
   admit?: (ticket: string) => Promise<string>
   breathe: () => Promise<void>
-  enter: (namespace: string) => Room
+  enter: (namespace: string, options: { isPeer: boolean }) => Room
   /** The session is over; null: it never entered. */
-  left: (namespace: string | null) => void
+  left: (namespace: string | null, options: { isPeer: boolean }) => void
   fault: (error: unknown) => void
   /** Of a cookie: no first frame has to bring it. */
   key?: string
@@ -90,7 +90,7 @@ export class Session implements Receiver {
     clearInterval(this.#recheck)
     this.#waiting.length = 0
     this.#entered?.room.leaveAll(this)
-    this.#options.left(this.#entered?.namespace ?? null)
+    this.#options.left(this.#entered?.namespace ?? null, this)
   }
 
   /** Tells the client why, and closes. */
@@ -144,7 +144,7 @@ export class Session implements Receiver {
   /** Never rejects. What the client asks for meanwhile waits. */
   async #restore({ namespace, interests }: { namespace: string; interests: readonly Interest[] }): Promise<void> {
     this.#isBusy = true
-    const room = this.#options.enter(namespace)
+    const room = this.#options.enter(namespace, { isPeer: false })
     this.#entered = { namespace, isPeer: false, key: '', room }
     for (const interest of interests) {
       await room.listen(this, { ...interest, isRestored: true }).catch((error: unknown) => {
@@ -245,7 +245,7 @@ export class Session implements Receiver {
     }
     if (this.#isOver) return
     const isPeer = peer !== undefined
-    this.#entered = { namespace: guest.namespace, isPeer, key: key ?? '', room: enter(guest.namespace) }
+    this.#entered = { namespace: guest.namespace, isPeer, key: key ?? '', room: enter(guest.namespace, { isPeer }) }
     entered?.(guest)
     if (recheckMs < Infinity && !isPeer) this.#recheck = setInterval(() => void this.#checkAgain(), recheckMs)
     if (typeof this.#recheck === 'object') this.#recheck.unref()

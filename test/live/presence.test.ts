@@ -66,6 +66,25 @@ test('a peer that is poked before it has begun to watch renews once it has', asy
   expect(await turn()).toEqual([1, false])
 })
 
+test('who looks for the others though nothing has happened says of none that it is gone', async () => {
+  const { stage, sql, dead } = await withDead()
+  const { namespace } = stage
+  let nowMs = 0
+  const own = { sql, namespace, peer: crypto.randomUUID(), load: () => load, arm: async () => {}, now: () => nowMs }
+  const presence = new Presence(own)
+  await presence.renew()
+  nowMs += 1_000
+  await presence.renew()
+  // Nor is it told by the first renewal after that.
+  nowMs += 1_000
+  await presence.turn()
+  expect(await announced(stage)).toEqual([])
+  presence.poked()
+  nowMs += 6_000
+  await presence.turn()
+  expect(await announced(stage)).toEqual([{ peer: dead }])
+})
+
 test('of many who notice that a peer is gone one announces it, and it goes into the log', async () => {
   const { stage, sql, dead, others } = await withDead()
   for (const peer of others) await renewPeer(sql, stage.namespace, peer, { ...load, leaseMs: 60_000 })

@@ -58,7 +58,9 @@ test('a peer with a ticket gets a piece, and may ask for nothing else', async ()
   expect(await peer.ask('Interest', { name: 'states', piece: 2 })).toHaveProperty('Error.1', 'not_found')
   expect(await peer.ask('Interest', { name: 'nothing', piece: 0 })).toHaveProperty('Error.1', 'not_found')
   // What it holds for the other counts as its own.
-  expect(await client.ask('Status')).toMatchObject({ Status: [3, { queries: [{ name: 'states#1', clients: 1 }] }] })
+  expect(await client.ask('Status')).toMatchObject({
+    Status: [3, { clients: 1, queries: [{ name: 'states#1', clients: 1 }] }],
+  })
 })
 
 test('to a peer that reads slowly a sum says from where it is one', async () => {
