@@ -135,6 +135,19 @@ test('after a cut a loop goes on from the tick that it has, and what it register
   expect((await loop.next()).value).toEqual({ tick: peer.tick, rows: [a1, b1], diffs: [[b1, 1]] })
 })
 
+test('a query in shards is registered with them, also after a cut', async () => {
+  fakeTime()
+  const { peer, live } = setup()
+  peer.change('failing', [a1, 1])
+  const sharded = await live.register('failing', FAILING, { shards: 3 })
+  const loop = live.watch(sharded)
+  await loop.next()
+  peer.open[0]?.cut()
+  await pass(1_000)
+  const registered = { name: 'failing', plan: FAILING.plan, shards: 3 }
+  expect(peer.asked('Register')).toEqual([registered, registered])
+})
+
 test('whatever frames the connections break after, the rows are those of the peer and the sum of the changes', async () => {
   const row = fc.record({ service: fc.constantFrom('a', 'b', 'c'), count: fc.integer({ min: 0, max: 2 }) })
   const step = fc.oneof(
