@@ -291,9 +291,6 @@ test('each of three peers holds at most 45 % of the rows that one would', async 
       queries.filter((query) => of(query.name)).reduce((sum, { rows }) => sum + rows, 0)
     const all = Math.max(...told.map((status) => rowsOf(status, (of) => of === whole(name))))
     const parts = told.map((status) => rowsOf(status, (of) => of.startsWith(shared(name))) / all)
-    process.stderr.write(
-      `${name}: ${all} rows whole; ${parts.map((part) => `${Math.round(part * 100)} %`).join(', ')}\n`,
-    )
     expect(Math.max(...parts), name).toBeLessThanOrEqual(0.45)
     expect(Math.min(...parts), name).toBeGreaterThan(0.2)
   }
