@@ -43,30 +43,35 @@ export function remoteFeed(
     fail(new CallplaneError('closed', `the peer at ${address} is not reached: ${reason}`))
   }
   let wire: ReturnType<Dial> | null = null
-  ticket.then(
-    (peer) => {
-      if (isOver) return
-      wire = dial(`${address.replace(/^http/, 'ws')}/v1/live`, {
-        opened: () =>
-          wire?.send(
-            JSON.stringify([
-              { id: 'peer', Auth: { peer } },
-              { id: 'piece', Interest: request },
-            ]),
-          ),
-        frame(text) {
-          if (isOver) return
-          const result = JSON.parse(text) as LiveResult // from a peer of ours
-          if (!('Error' in result)) return hear.told(result)
-          const [id, code, message] = result.Error
-          if (id === 'piece') fail(new CallplaneError(code, message))
-          else cut(message)
-        },
-        closed: cut,
-      })
-    },
-    (error: unknown) => cut(String(error)),
-  )
+  const take = (text: string): void => {
+    const result = JSON.parse(text) as LiveResult // from a peer of ours
+    if (!('Error' in result)) return hear.told(result)
+    const [id, code, message] = result.Error
+    if (id === 'piece') fail(new CallplaneError(code, message))
+    else cut(message)
+  }
+  const open = (peer: string): void => {
+    if (isOver) return
+    wire = dial(`${address.replace(/^http/, 'ws')}/v1/live`, {
+      opened: () =>
+        wire?.send(
+          JSON.stringify([
+            { id: 'peer', Auth: { peer } },
+            { id: 'piece', Interest: request },
+          ]),
+        ),
+      frame(text) {
+        // Whatever listens there may be no peer at all.
+        try {
+          if (!isOver) take(text)
+        } catch (error) {
+          cut(String(error))
+        }
+      },
+      closed: cut,
+    })
+  }
+  ticket.then(open).catch((error: unknown) => cut(String(error)))
   return {
     close() {
       isOver = true
