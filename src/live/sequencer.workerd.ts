@@ -43,7 +43,7 @@ export interface SequencerHost {
 /** What is on disk. */
 interface Known {
   namespace: string
-  /** As whom it stamps, also after an eviction: else it would wait for its own lease to run out. */
+  /** As whom it stamps: a UUID, the same in all of its lives. Else it would wait for its own lease to run out. */
   holder: string
   tick: number | null
   baseTick: number
@@ -128,7 +128,7 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
     const { namespace } = message
     return (this.#known ??= {
       namespace,
-      holder: crypto.randomUUID(),
+      holder: this.ctx.id.toString().slice(0, 32),
       tick: null,
       baseTick: 0,
       isBellTold: false,
