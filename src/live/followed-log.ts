@@ -11,6 +11,8 @@ export interface FollowedLogOptions {
   sequencer: () => SequencerCalls
   /** What the peer has already; null: nothing. */
   after?: number | null
+  /** Called as it is closed. */
+  closed?: () => void
 }
 
 const AGAIN_MS = 1_000
@@ -22,6 +24,10 @@ export class FollowedLog implements LogReader {
   readonly #options: FollowedLogOptions
   readonly #events: ReaderEvents
   #tick: number | null
+  /** It goes on from what the peer had, which the peer has not been told yet. */
+  #goesOn: boolean
+  /** Where the log was when it was followed. */
+  #headTick: number | null = null
   #taking: Promise<void>
   #isFollowing = false
   #isPoking = false
@@ -33,6 +39,7 @@ export class FollowedLog implements LogReader {
     this.#options = options
     this.#events = events
     this.#tick = options.after ?? null
+    this.#goesOn = this.#tick !== null
     this.#taking = this.#follow()
   }
 
@@ -53,7 +60,8 @@ export class FollowedLog implements LogReader {
     if (this.#isOver) return
     this.#isOver = true
     this.#over.resolve()
-    const { namespace, peer, sequencer } = this.#options
+    const { namespace, peer, sequencer, closed } = this.#options
+    closed?.()
     // Else it finds out when it next has something to tell.
     await sequencer()
       .unfollow({ v, namespace, peer })
@@ -66,9 +74,11 @@ export class FollowedLog implements LogReader {
     this.#isFollowing = false
     for (let pauseMs = AGAIN_MS; !this.#isOver; pauseMs = Math.min(pauseMs * 2, MAX_AGAIN_MS)) {
       try {
-        const { head } = await sequencer().follow({ v, namespace, peer, after: this.#tick })
+        const { head, tick = this.#tick } = await sequencer().follow({ v, namespace, peer, after: this.#tick })
         if (head !== null) await this.#begin(head)
+        this.#headTick = tick
         this.#isFollowing = true
+        this.#check()
         return
       } catch (error) {
         this.#events.failed(error)
@@ -77,8 +87,17 @@ export class FollowedLog implements LogReader {
     }
   }
 
+  /** `isAll`: the log has nothing more. What it has no more of by now are times, and a later one comes. */
+  #check({ isAll = false } = {}): void {
+    const head = this.#headTick
+    if (!this.#goesOn || head === null || (head > (this.#tick ?? -1) && !isAll)) return
+    this.#goesOn = false
+    this.#events.wentOn?.(head)
+  }
+
   async #begin(head: Parameters<ReaderEvents['begun']>[0]): Promise<void> {
     this.#tick = null
+    this.#goesOn = false
     await this.#events.begun(head)
     this.#tick = head.tick
   }
@@ -94,9 +113,11 @@ export class FollowedLog implements LogReader {
       if (after > tick) return await this.#follow()
       const fresh = entries.filter((entry) => entry.tick > tick)
       const last = fresh.at(-1)
-      if (last === undefined) return
-      await this.#events.read(fresh)
-      this.#tick = last.tick
+      if (last !== undefined) {
+        await this.#events.read(fresh)
+        this.#tick = last.tick
+      }
+      this.#check({ isAll: entries.length === 0 })
     } catch (error) {
       this.#events.failed(error)
       this.#tick = null

@@ -24,6 +24,8 @@ export interface Follow extends OfNamespace {
 /** Where a peer begins that has nothing, or nothing that can be gone on from; null: it goes on. */
 export interface Followed extends ObjectMessage {
   head: Head | null
+  /** How far the log has come: a peer that goes on hears of all up to there. One of before does not say it. */
+  tick?: number
 }
 
 export interface Unfollow extends OfNamespace {

@@ -19,6 +19,8 @@ const AWAKE_MS = 90_000
 const AFTER_FAILURE_MS = 1_000
 
 export interface ReaderEvents extends LookEvents {
+  /** It has gone on from what the peer had as it opened the log, and read all up to where that was by then. Once, if at all. */
+  wentOn?(tick: number): void
   /** The database did not answer, or does again. */
   failed(error: unknown): void
 }

@@ -18,6 +18,8 @@ import type { Head } from './stamp.ts'
 
 /** Entries of one message, some hundred bytes each: it must fit into an object beside all that is there. */
 const LIMIT = 1_000
+/** Who has missed more begins anew: reading it for one peer would hold up what is new for all. */
+const MAX_MISSED_TICKS = 10_000
 /** While there may be writers that do not know that they are to poke. */
 const LOOK_EVERY_MS = 1_000
 /** Another stamps: what it leaves without a tick when it dies is found soon after its lease. */
@@ -72,13 +74,14 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
     known.followers[peer] = null
     if (!known.isBellTold) await this.#begin(known, peer)
     const look = this.#lookOf(known)
-    if (look.tick === null) await this.#lookSoon()
+    // A life of this one that did not come to keep its tick may have told of more.
+    if (look.tick === null || (after ?? 0) > look.tick) await this.#lookSoon()
     if (look.tick === null) throw new Error('the log cannot be read: follow again')
-    const goesOn = after !== null && after <= look.tick
+    const goesOn = after !== null && after <= look.tick && look.tick - after <= MAX_MISSED_TICKS
     known.followers[peer] = goesOn ? after : look.tick
     if (known.followers[peer] < look.tick) void this.#lookSoon()
     await this.#keep()
-    return { v, head: goesOn ? null : { tick: look.tick, baseTick: known.baseTick } }
+    return { v, head: goesOn ? null : { tick: look.tick, baseTick: known.baseTick }, tick: look.tick }
   }
 
   async unfollow(message: Unfollow): Promise<void> {
