@@ -173,7 +173,7 @@ function snapshotRows(result: Result): WireRow[] {
   return result.rows().flatMap(([row, count]) => Array.from({ length: count }, () => wireRow(names, row)))
 }
 
-function wireRow(names: readonly string[], row: Row): WireRow {
+export function wireRow(names: readonly string[], row: Row): WireRow {
   const wire: WireRow = {}
   for (let place = 0; place < names.length; place++) {
     const value = row[place] ?? null

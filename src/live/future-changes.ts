@@ -26,6 +26,13 @@ export class FutureChanges<T> {
     return this.#waiting.first()?.atMs ?? null
   }
 
+  /** The transactions in the order in which they come. */
+  get waiting(): readonly { atMs: number; changes: readonly T[] }[] {
+    const all: Waiting<T>[] = []
+    this.#waiting.each((one) => all.push(one) > 0)
+    return all
+  }
+
   add(atMs: number, changes: readonly T[]): void {
     this.#waiting.add({ atMs, number: ++this.#number, changes }, 1)
     this.#size += changes.length

@@ -57,6 +57,14 @@ export interface Applied {
   error: CallplaneError | null
 }
 
+/** All that a registry holds. */
+export interface RegistryParts {
+  queries: ReadonlyMap<string, Registered>
+  own: ReadonlyMap<string, Readonly<OwnRelation>>
+  future: FutureChanges<OwnChange>['waiting']
+  reachedMs: number
+}
+
 export class Registry {
   /** Built in, and the clients' own. */
   readonly relations = new Map<string, Columns>(RELATIONS)
@@ -72,6 +80,15 @@ export class Registry {
   constructor(builtIn: ReadonlyMap<string, Plan> = new Map()) {
     this.#builtIn = new Map(Array.from(builtIn, ([name, plan]) => [name, { plan, shards: 1 }]))
     for (const [name, key] of TABLES) this.#own.set(name, ofTable(name, RELATIONS.get(name) ?? new Map(), key))
+  }
+
+  get parts(): RegistryParts {
+    return { queries: this.#queries, own: this.#own, future: this.#future.waiting, reachedMs: this.#reachedMs }
+  }
+
+  /** Rows that it holds, and those that are to come. */
+  get size(): number {
+    return this.#rows + this.#future.size
   }
 
   registered(name: string): Registered | null {
@@ -107,7 +124,7 @@ export class Registry {
 
   /** `atMs`: when it was appended. What was given for a time up to then comes first. */
   apply(command: Command, atMs: number): Applied {
-    const changes = isKept(command) ? this.#reach(atMs) : []
+    const changes = isKept(command) ? this.reach(atMs) : []
     try {
       return { changes: [...changes, ...this.#apply(command)], error: null }
     } catch (error) {
@@ -116,8 +133,8 @@ export class Registry {
     }
   }
 
-  /** A transaction that cannot be made any more is left out, whole: who sent it was answered long ago. */
-  #reach(atMs: number): RelationChange[] {
+  /** What comes up to a time. A transaction that cannot be made any more is left out, whole: who sent it was answered long ago. */
+  reach(atMs: number): RelationChange[] {
     this.#reachedMs = Math.max(this.#reachedMs, atMs)
     return this.#future.take(this.#reachedMs).flatMap((sent) => {
       const isPossible = sent.every(({ relation }) => !relation.isClosed) && this.#lacking(sent) === null
@@ -209,7 +226,7 @@ export class Registry {
       const relation = this.#open(name)
       return { name, relation, row: parseRow(relation.columns, row, `changes[${place}].row`), diff }
     })
-    if (this.#rows + this.#future.size + sent.length > MAX_ROWS) {
+    if (this.size + sent.length > MAX_ROWS) {
       throw new CallplaneError('too_many_queries', `the namespace's own relations hold ${MAX_ROWS} rows`)
     }
     if (at > this.#reachedMs + MAX_AHEAD_MS) {
