@@ -12,6 +12,7 @@
 --   event      a step of a job, in the log that live queries follow
 --   tick       the logical time of that log: a number that only grows, given to events that have committed
 --   peer       a process that answers live queries, from that log; its clients are connected to it
+--   checkpoint what a peer that falls asleep keeps for its next life: all that it has made of the log, at one tick
 --
 -- The life of a job
 --

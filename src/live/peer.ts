@@ -23,7 +23,9 @@ export interface PeerOptions {
   /** Before a commit: others must look for it, also where this process dies right after. Default: nobody must. */
   arm?: (namespace: string) => Promise<void>
   /** Begins to read the log of a namespace. */
-  openLog: (namespace: string, events: ReaderEvents) => LogReader
+  openLog: (namespace: string, events: ReaderEvents, after: number | null) => LogReader
+  /** As rooms know it. */
+  checkpoint?: (namespace: string) => string | null
   /** Queries that every namespace has. */
   builtIn?: ReadonlyMap<string, Plan>
   /** Lets other things have their turn. */
@@ -141,7 +143,7 @@ export class Peer implements Acceptor {
       address,
       builtIn = new Map<string, Plan>(),
     } = this.#options
-    const { arm = async () => {} } = this.#options
+    const { arm = async () => {}, checkpoint = () => null } = this.#options
     return new Room(namespace, {
       peer: this.id,
       clients: () => this.#clients(namespace),
@@ -150,7 +152,8 @@ export class Peer implements Acceptor {
       breathe,
       log,
       arm: () => arm(namespace),
-      openLog: (events) => openLog(namespace, events),
+      openLog: (events, after) => openLog(namespace, events, after),
+      checkpoint: () => checkpoint(namespace),
       ...(maxRows === undefined ? {} : { maxRows }),
       ...(lingerMs === undefined ? {} : { lingerMs }),
       ...(presence === undefined ? {} : { presence }),

@@ -14,11 +14,12 @@ import { CallplaneError } from '../protocol/errors.ts'
 import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
 import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../protocol/sign-of-life.ts'
 import { checkVersion, OBJECT_MESSAGE_VERSION as v } from '../protocol/object-message.ts'
+import { Checkpoints } from './checkpoints.workerd.ts'
 import { FollowedLog } from './followed-log.ts'
 import type { Hear, Heard, PeerCalls, SequencerCalls } from './object-messages.ts'
 import { Peer, type PeerOptions } from './peer.ts'
 import type { Session } from './session.ts'
-import { CLOSE, close, end, isTooLong, keyOf, OPEN, send, unreadBytesOf } from './sockets.workerd.ts'
+import { CLOSE, close, connectionOf, end, endMoved, isTooLong, keyOf, OPEN } from './sockets.workerd.ts'
 import { attach, attachedTo, attachedWhole, forgetAttached, type Attached } from './socket-attachment.workerd.ts'
 
 // workerd's own, where the DOM library has another or none of the name.
@@ -29,7 +30,7 @@ declare const Response: typeof WorkerResponse
 /** What the host has for it. */
 export interface PeerHost extends Omit<
   PeerOptions,
-  'openLog' | 'breathe' | 'lingerMs' | 'recheckMs' | 'closed' | 'log'
+  'openLog' | 'checkpoint' | 'breathe' | 'lingerMs' | 'recheckMs' | 'closed' | 'log'
 > {
   sequencer: (namespace: string) => SequencerCalls
   /** Throws where a key that was right before no longer opens the namespace. */
@@ -65,6 +66,12 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   #id: string = crypto.randomUUID()
   #mustWatchSilent = false
   #attaching: ReturnType<typeof setTimeout> | undefined
+  readonly #checkpoints = new Checkpoints({
+    storage: this.ctx.storage,
+    namespaces: () => this.#logs.keys(),
+    stateOf: (namespace) => this.#peer?.stateOf(namespace) ?? null,
+    log: (event) => this.host.log(event),
+  })
 
   protected abstract readonly host: PeerHost
 
@@ -152,15 +159,8 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   }
 
   #admit(socket: WorkerSocket, attached: Attached, { key }: { key?: string } = {}): Guest {
-    const connection = {
-      send: (frame: string) => send(socket, frame),
-      get bufferedBytes() {
-        return unreadBytesOf(socket)
-      },
-      close: (reason: string) => close(socket, CLOSE.refused, reason),
-    }
     const { guest: restored, interests } = attached
-    const session = this.#peerOf().accept(connection, {
+    const session = this.#peerOf().accept(connectionOf(socket), {
       ...(key === undefined ? {} : { key }),
       ...(restored === null ? {} : { restored: { namespace: restored.namespace, interests: interests ?? [] } }),
       entered: ({ namespace, keyId = '' }) => {
@@ -183,17 +183,20 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
       lingerMs: LINGER_MS,
       recheckMs: Infinity,
       breathe: () => new Promise((resolve) => setTimeout(resolve, 0)),
-      openLog: (namespace, events) => {
-        const peer = this.ctx.id.name ?? ''
-        const followed = new FollowedLog({ namespace, peer, sequencer: () => sequencer(namespace) }, events)
-        this.#logs.set(namespace, followed)
-        return {
-          poke: () => followed.poke(),
-          close: async () => {
-            if (this.#logs.get(namespace) === followed) this.#logs.delete(namespace)
-            await followed.close()
-          },
+      checkpoint: (namespace) => this.#checkpoints.read(namespace),
+      openLog: (namespace, events, after) => {
+        const closed = (): void => {
+          if (this.#logs.get(namespace) !== followed) return
+          this.#logs.delete(namespace)
+          this.#checkpoints.forget(namespace)
         }
+        const peer = this.ctx.id.name ?? ''
+        const followed = new FollowedLog(
+          { namespace, peer, sequencer: () => sequencer(namespace), after, closed },
+          events,
+        )
+        this.#logs.set(namespace, followed)
+        return followed
       },
     }))
   }
@@ -213,7 +216,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
       const attached = await attachedWhole(this.ctx.storage, socket)
       if (this.#guests.has(socket)) continue
       // It had asked for something, and nobody knows whether it was answered.
-      if (attached.interests === null) end(socket, moved(), CLOSE.again)
+      if (attached.interests === null) endMoved(socket)
       else this.#admit(socket, attached)
     }
   }
@@ -254,6 +257,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
     if (guest !== undefined || known === null) return
     const others = this.ctx.getWebSockets().filter((other) => other !== socket)
     if (others.some((other) => attachedTo(other).guest?.namespace === known.namespace)) return
+    this.#checkpoints.forget(known.namespace)
     const peer = this.ctx.id.name ?? ''
     await this.host
       .sequencer(known.namespace)
@@ -263,6 +267,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
 
   /** Before the object can fall asleep, which a timer keeps it from. */
   #attachSoon(): void {
+    this.#checkpoints.soon()
     if (this.#attaching !== undefined) return
     this.#attaching = setTimeout(() => {
       this.#attaching = undefined
@@ -291,8 +296,4 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   async #alarmIn(ms: number): Promise<void> {
     if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + ms)
   }
-}
-
-function moved(): CallplaneError {
-  return new CallplaneError('closed', 'the peer was moved before it answered: connect anew')
 }

@@ -4,9 +4,10 @@ import { CallplaneError } from '../protocol/errors.ts'
 import type { Interest, Reach } from './audience.ts'
 import { beginQuery } from './begin-query.ts'
 import { Gathering } from './gathering.ts'
-import { Dataflow, type RelationChange } from './kernel/dataflow.ts'
+import type { Dataflow, Query, RelationChange } from './kernel/dataflow.ts'
 import type { Neighbours } from './neighbours.ts'
 import type { Registered, Registry } from './registry.ts'
+import type { RoomState } from './room-options.ts'
 import { interestsOf, keyOf, runningIn, Standing } from './standing.ts'
 import type { Ticks } from './ticks.ts'
 import { hasWindow, type WindowTime } from './window-time.ts'
@@ -38,10 +39,11 @@ export class Queries {
   readonly #gatherings = new Map<string, Gathering>()
   #isOver = false
 
-  constructor(registry: Registry, options: QueriesOptions) {
+  constructor(state: RoomState, options: QueriesOptions) {
     this.#options = options
-    this.#registry = registry
-    this.#flow = this.#newFlow()
+    this.#registry = state.registry
+    this.#flow = state.flow
+    this.#goOn(state)
   }
 
   get flow(): Dataflow {
@@ -52,22 +54,25 @@ export class Queries {
     return [...this.#running.values()]
   }
 
+  get watched(): Map<string, Query> {
+    const watched = this.running.filter(({ audience, isPiece }) => audience.size > 0 && !isPiece)
+    return new Map(watched.flatMap(({ name, running: { query } }) => (query === null ? [] : [[name, query]])))
+  }
+
   /** Whether it has not ended since it was asked for. */
   isRunning(standing: Standing): boolean {
     return this.#running.get(standing.name) === standing
   }
 
-  /** Begins with what is registered now; answers the queries of before, which are void. */
-  begin(registry: Registry): Standing[] {
+  /** Begins with this; answers the queries of before, which are void. */
+  begin(state: RoomState): Standing[] {
     const before = this.running
-    this.#registry = registry
-    this.#flow = this.#newFlow()
-    this.#flow.advance(registry.nowMs)
-    this.#running = new Map()
-    this.#standing = new Map()
     for (const standing of before) standing.running.end()
     for (const gathering of this.#gatherings.values()) gathering.end()
     this.#gatherings.clear()
+    this.#registry = state.registry
+    this.#flow = state.flow
+    this.#goOn(state)
     return before
   }
 
@@ -182,8 +187,18 @@ export class Queries {
     for (const standing of this.#running.values()) if (standing.audience.has(reach)) standing.catchUp()
   }
 
-  #newFlow(): Dataflow {
-    return new Dataflow({ relations: this.#registry.relations, maxRows: this.#options.maxRows, nowMs: 0 })
+  /** Those that run in it already go on. */
+  #goOn({ flow, watched, registry }: RoomState): void {
+    const { ticks } = this.#options
+    this.#running = new Map()
+    this.#standing = new Map()
+    for (const [name, query] of watched) {
+      const plan = registry.registered(name)?.plan
+      if (plan === undefined) continue
+      const standing = new Standing(name, { plan, running: runningIn(flow, query), ticks })
+      this.#running.set(name, standing)
+      this.#standing.set(name, Promise.resolve(standing))
+    }
   }
 
   #end(standing: Standing): void {

@@ -1,11 +1,14 @@
 // What a peer gives to the room of a namespace, and may ask of it.
 import type { Sql } from '../db/sql.ts'
 import type { Plan } from '../protocol/plan.ts'
-import type { Dataflow } from './kernel/dataflow.ts'
+import type { Dataflow, Query } from './kernel/dataflow.ts'
 import type { PresenceTimes } from './presence.ts'
 import type { Dial } from './piece-feed.ts'
 import type { LogReader, ReaderEvents } from './reader.ts'
 import type { Registry } from './registry.ts'
+
+/** What a query may hold, unless the options say so. */
+export const MAX_ROWS = 1_000_000
 
 export interface RoomOptions {
   /** The id of the peer. */
@@ -15,7 +18,10 @@ export interface RoomOptions {
   sql: Sql
   /** Before a commit. */
   arm: () => Promise<void>
-  openLog: (events: ReaderEvents) => LogReader
+  /** `after`: what it has already; null: nothing. */
+  openLog: (events: ReaderEvents, after: number | null) => LogReader
+  /** What an earlier life has kept; null: nothing. Default: nothing. */
+  checkpoint?: () => string | null
   builtIn: ReadonlyMap<string, Plan>
   /** How other peers are reached, to share queries with them. Default: queries run whole. */
   dial?: Dial
@@ -35,4 +41,6 @@ export interface RoomState {
   tick: number
   registry: Registry
   flow: Dataflow
+  /** By name: the queries that somebody is interested in, of those that run whole. */
+  watched: ReadonlyMap<string, Query>
 }

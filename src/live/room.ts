@@ -9,6 +9,7 @@ import type { PeerStatus } from '../protocol/live.ts'
 import { frameOf, Listener, type Interest, type Reach } from './audience.ts'
 import { CommandLine } from './command-line.ts'
 import type { Command, Sent } from './commands.ts'
+import { loadCheckpoint } from './checkpoint.ts'
 import { errorFrame } from './fault.ts'
 import type { RelationChange } from './kernel/dataflow.ts'
 import type { Entry } from './log.ts'
@@ -16,10 +17,10 @@ import { Neighbours } from './neighbours.ts'
 import type { LogReader } from './reader.ts'
 import { Presence } from './presence.ts'
 import { Queries } from './queries.ts'
-import { registryAt } from './registry-at.ts'
-import { Registry } from './registry.ts'
+import type { Registry } from './registry.ts'
 import { Resume } from './resume.ts'
-import type { RoomOptions, RoomState } from './room-options.ts'
+import { MAX_ROWS, type RoomOptions, type RoomState } from './room-options.ts'
+import { emptyRoom, roomAt } from './room-state.ts'
 import type { Head } from './stamp.ts'
 import { loadOf, statusOf } from './standing.ts'
 import { changesOfStep } from './step-changes.ts'
@@ -27,8 +28,6 @@ import { Ticks } from './ticks.ts'
 import { Turns } from './turns.ts'
 import { WindowTime } from './window-time.ts'
 
-/** What a query may hold, unless the options say so. */
-const MAX_ROWS = 1_000_000
 /** A query that nobody is interested in any more goes on for so long. */
 const LINGER_MS = 60_000
 /** Another peer that has come further in the log is let wait for so long. */
@@ -54,14 +53,17 @@ export class Room {
   constructor(namespace: string, options: RoomOptions) {
     this.#namespace = namespace
     this.#options = options
-    this.#registry = new Registry(options.builtIn)
+    const checkpoint = loadCheckpoint(options)
+    const state = checkpoint ?? emptyRoom(options)
+    this.#registry = state.registry
+    this.#ticks.begin(state.tick)
     const { maxRows = MAX_ROWS, lingerMs = LINGER_MS } = options
     const [poke, ticks] = [() => this.poke(), this.#ticks]
     this.#resume = new Resume({ ...options, namespace, maxRows, poke })
     this.#presence = new Presence({ ...options, ...options.presence, namespace, load: () => loadOf(this.status()) })
     this.#line = new CommandLine(options.sql, namespace)
     this.#time = new WindowTime(options.sql, namespace, crypto.randomUUID())
-    this.#queries = new Queries(this.#registry, {
+    this.#queries = new Queries(state, {
       ...options,
       namespace,
       ticks,
@@ -72,11 +74,13 @@ export class Room {
       poke: () => this.#reader.poke(),
     })
     this.#begun.promise.catch(() => {})
-    this.#reader = options.openLog({
-      begun: (head) => this.#begin(head),
-      read: (entries) => this.#read(entries),
-      failed: (error) => this.#unable('log_unread', error),
-    })
+    const events = {
+      begun: (head: Head) => this.#begin(head),
+      read: (entries: readonly Entry[]) => this.#read(entries),
+      wentOn: (tick: number) => this.#wentOn(tick > state.tick ? checkpoint?.doubtful : []),
+      failed: (error: unknown) => this.#unable('log_unread', error),
+    }
+    this.#reader = options.openLog(events, checkpoint?.tick ?? null)
   }
 
   status(): PeerStatus {
@@ -87,7 +91,8 @@ export class Room {
 
   /** What it has made of the log so far, for who compares it with others. */
   get state(): RoomState {
-    return { tick: this.#ticks.now, registry: this.#registry, flow: this.#queries.flow }
+    const { flow, watched } = this.#queries
+    return { tick: this.#ticks.now, registry: this.#registry, flow, watched }
   }
 
   poke(): void {
@@ -178,12 +183,18 @@ export class Room {
     this.#queries.drained(reach)
   }
 
+  /** The log has gone on from the checkpoint. Nobody listens before. */
+  #wentOn(doubtful: readonly string[] = []): void {
+    for (const name of doubtful) this.#queries.retire(name)
+    this.#begun.resolve()
+  }
+
   /** Begins at a tick: at first, and again where events were left out, when everything that was known is void. */
-  async #begin(head: Head): Promise<void> {
-    const { sql, builtIn } = this.#options
-    this.#registry = (await registryAt(sql, this.#namespace, { tick: head.tick, builtIn })).registry
-    this.#ticks.begin(head.tick)
-    const before = this.#queries.begin(this.#registry)
+  async #begin({ tick }: Head): Promise<void> {
+    const state = await roomAt(this.#namespace, tick, this.#options)
+    this.#registry = state.registry
+    this.#ticks.begin(tick)
+    const before = this.#queries.begin(state)
     this.#begun.resolve()
     this.#turns.want()
     this.#time.release()

@@ -1,7 +1,8 @@
 // The sockets of an object's clients: what they bring, and how they are told, whatever state they are in.
 import type { Request as WorkerRequest, WebSocket as WorkerSocket } from '@cloudflare/workers-types'
-import type { CallplaneError } from '../protocol/errors.ts'
+import { CallplaneError } from '../protocol/errors.ts'
 import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
+import type { Connection } from './connection.ts'
 import { cookieKey } from './cookie-key.ts'
 import { errorFrame } from './fault.ts'
 
@@ -23,7 +24,7 @@ export function isTooLong(message: string): boolean {
   return message.length > MAX_LIVE_FRAME_BYTES || new TextEncoder().encode(message).length > MAX_LIVE_FRAME_BYTES
 }
 
-export function send(socket: WorkerSocket, frame: string): void {
+function send(socket: WorkerSocket, frame: string): void {
   try {
     socket.send(frame)
   } catch {
@@ -45,7 +46,22 @@ export function end(socket: WorkerSocket, error: CallplaneError, code: number = 
   close(socket, code, error.code)
 }
 
+/** It had asked for something in an earlier life of the object: whoever connects anew asks again. */
+export function endMoved(socket: WorkerSocket): void {
+  end(socket, new CallplaneError('closed', 'the peer was moved before it answered: connect anew'), CLOSE.again)
+}
+
+export function connectionOf(socket: WorkerSocket): Connection {
+  return {
+    send: (frame) => send(socket, frame),
+    get bufferedBytes() {
+      return unreadBytesOf(socket)
+    },
+    close: (reason) => close(socket, CLOSE.refused, reason),
+  }
+}
+
 /** Not every workerd says it. Where it does not, what a client leaves unread is bounded by the runtime, which cuts it off. */
-export function unreadBytesOf(socket: { bufferedAmount?: number }): number {
+function unreadBytesOf(socket: { bufferedAmount?: number }): number {
   return socket.bufferedAmount ?? 0
 }

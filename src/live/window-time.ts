@@ -8,7 +8,7 @@ import { appendTime, forgetTimes, type TimeTag } from './commands.ts'
 /** Windows move at most so often. */
 const EVERY_MS = 1_000
 /** Every peer has applied a later one by then, or begins anew. */
-const KEPT_MS = 60_000
+export const KEPT_MS = 60_000
 
 /** Whether time alone can change the result of a plan. */
 export function hasWindow(plan: Plan): boolean {

@@ -9,54 +9,21 @@ import { SleepingSequencer } from '../../src/live/sequencer.workerd.ts'
 import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../../src/protocol/sign-of-life.ts'
 import { from } from '../../src/protocol/from.ts'
 import { aCall, create, pollOnce, post, succeeded } from '../support/wire.ts'
-import { untilAttached } from './attached.workerd.ts'
-import type { WireClient } from './client.ts'
-import { byState, enqueue } from './peer-suite.ts'
-import { newStage, open, type ObjectStage } from './stage.workerd.ts'
-
-/** One of a client's address, and one of another's. */
-const [HERE, THERE] = [{}, { 'cf-connecting-ip': '1' }]
-const PEERS = ['peer-0', 'peer-1'].map((name) => env.PEER.getByName(name))
-
-/** By namespace. */
-const clients = new Map<string, WireClient[]>()
-const attached = (stage: ObjectStage) => untilAttached(stage, PEERS, clients.get(stage.namespace) ?? [])
-
-async function connect(stage: ObjectStage, headers: Record<string, string> = HERE): Promise<WireClient> {
-  const client = await open(headers)
-  await client.ask('Auth', { key: stage.key })
-  clients.set(stage.namespace, [...(clients.get(stage.namespace) ?? []), client])
-  return client
-}
-
-async function watching(stage: ObjectStage, headers: Record<string, string> = HERE): Promise<WireClient> {
-  // Else the sequencer looks for those who do not know yet that somebody watches.
-  await minutePasses(stage)
-  const client = await connect(stage, headers)
-  await client.ask('Register', { name: 'states', plan: byState })
-  await client.ask('Interest', { name: 'states' })
-  await expect.poll(() => client.of('states')).toHaveLength(1)
-  return client
-}
-
-/** The last arms run out. */
-async function minutePasses({ namespace }: ObjectStage): Promise<void> {
-  const bell = env.BELL.getByName(namespace)
-  await bell.isQuietSince(0)
-  await runInDurableObject(bell, (_, { storage }) => storage.put('armedUntilMs', Date.now() - 10))
-  await evictDurableObject(bell)
-}
-
-async function evict(stage: ObjectStage): Promise<void> {
-  await attached(stage)
-  const { namespace } = stage
-  // Who has not been asked for anything does not run.
-  const objects = [...PEERS, env.SEQUENCER.getByName(namespace)]
-  await Promise.all(objects.map((object) => evictDurableObject(object).catch(() => {})))
-}
+import {
+  attached,
+  connect,
+  evict,
+  HERE,
+  minutePasses,
+  PEERS,
+  statements,
+  THERE,
+  watching,
+} from './object-clients.workerd.ts'
+import { enqueue } from './peer-suite.ts'
+import { newStage, open } from './stage.workerd.ts'
 
 const pending = (count: number) => [{ service: 'greeter', state: 'pending', count }]
-const statements = async () => Number(await (await fetch(env.STATEMENTS_URL)).text())
 /** How often an object of the kind was asked for something. */
 function calls<T extends object>(object: T, methods: readonly (keyof T & string)[]): () => number {
   const spies = methods.map((method) => vi.spyOn(object, method as never))

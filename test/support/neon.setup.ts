@@ -17,7 +17,7 @@ declare module 'vitest' {
       CALLPLANE_ADMIN_KEY: string
       /** '1' where the long suites run. */
       CALLPLANE_LONG: string
-      /** Answers how many statements have reached the database. */
+      /** Answers how many statements have reached the database; with `?since=N`, those that came after so many. */
       STATEMENTS_URL: string
       /** Whether the long suites run at their whole size. */
       IS_LONG: boolean
@@ -28,8 +28,12 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { sql, engine, close } = await openEmbedded(null)
   await migrate(sql, readSchema())
-  const endpoint = await startNeonEndpoint({ backend: engine })
-  const counter = createServer((_, response) => response.end(String(endpoint.count)))
+  const statements: string[] = []
+  const endpoint = await startNeonEndpoint({ backend: engine, onQuery: ({ text }) => void statements.push(text) })
+  const counter = createServer(({ url = '' }, response) => {
+    const [, since] = url.split('?since=')
+    response.end(since === undefined ? String(statements.length) : JSON.stringify(statements.slice(Number(since))))
+  })
   await new Promise<void>((resolve) => counter.listen(0, '127.0.0.1', resolve))
   const { port } = counter.address() as AddressInfo // a TCP server that listens has one
   project.provide('worker', {
