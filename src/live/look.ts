@@ -20,6 +20,8 @@ export interface LookOptions {
   holder?: string
   /** Who went on to there need not begin. Default: it begins where the log is. */
   tick?: number | null
+  /** In which the holder stamped in an earlier life. Default: in none. */
+  epoch?: number | null
   /** Default 5,000 entries. */
   limit?: number
 }
@@ -32,6 +34,8 @@ export class Look {
   readonly #limit: number
   #tick: number | null
   #stamper: Stamper | null = null
+  /** What an earlier life was. It stamps once, so that what wakes a sleeper waits for one statement and not for three. */
+  #earlier: Stamper | null
   /** Nothing is in the log that was not handed on, but what is stamped here. */
   #isCaughtUp = false
   /** More was there than one stamp takes. */
@@ -42,7 +46,7 @@ export class Look {
     sql: Sql,
     namespace: string,
     events: LookEvents,
-    { holder = crypto.randomUUID(), tick = null, limit = LIMIT }: LookOptions = {},
+    { holder = crypto.randomUUID(), tick = null, epoch = null, limit = LIMIT }: LookOptions = {},
   ) {
     this.#sql = sql
     this.#namespace = namespace
@@ -50,6 +54,7 @@ export class Look {
     this.#holder = holder
     this.#tick = tick
     this.#limit = limit
+    this.#earlier = epoch === null ? null : { namespace, holder, epoch }
   }
 
   /** All up to there was handed on; null: it has not begun. */
@@ -57,9 +62,9 @@ export class Look {
     return this.#tick
   }
 
-  /** Else another may stamp what has no tick yet, and a look that found nothing proves nothing. */
-  get isStamper(): boolean {
-    return this.#stamper !== null
+  /** Null: another may stamp what has no tick yet, and a look that found nothing proves nothing. */
+  get epoch(): number | null {
+    return this.#stamper?.epoch ?? null
   }
 
   /** How many entries there were. */
@@ -69,6 +74,8 @@ export class Look {
       await this.#events.begun(head)
       this.#tick = head.tick
     }
+    const first = await this.#takeFirst(this.#tick)
+    if (first > 0) return first
     const nowMs = performance.now()
     if (this.#stamper === null && nowMs - this.#askedAtMs >= LEASE_MS / 2) {
       this.#askedAtMs = nowMs
@@ -92,6 +99,21 @@ export class Look {
       entries = log.entries
       this.#isCaughtUp = this.#stamper !== null && entries.length === 0
     }
+    return this.#handOn(entries)
+  }
+
+  /**
+   * What the next tick has, where nothing is between it and what was handed on. The next look takes the head anew, and reads the
+   * log: a stamp of the earlier life that is still on its way comes before that, or never.
+   */
+  async #takeFirst(tick: number): Promise<number> {
+    const by = this.#earlier
+    this.#earlier = null
+    const entries = by === null ? null : await this.#stamp(by)
+    return entries?.[0]?.tick === tick + 1 ? this.#handOn(entries) : 0
+  }
+
+  async #handOn(entries: readonly Entry[]): Promise<number> {
     const last = entries.at(-1)
     if (last === undefined) return 0
     await this.#events.read(entries)

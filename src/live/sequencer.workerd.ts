@@ -48,6 +48,8 @@ interface Known {
   /** As whom it stamps: a UUID, the same in all of its lives. Else it would wait for its own lease to run out. */
   holder: string
   tick: number | null
+  /** Since when it stamps; not known in one of before. */
+  epoch?: number | null
   baseTick: number
   /** The bell knows that somebody watches. */
   isBellTold: boolean
@@ -139,12 +141,12 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
     })
   }
 
-  #lookOf({ namespace, holder, tick }: Known): Look {
+  #lookOf({ namespace, holder, tick, epoch = null }: Known): Look {
     const events = {
       begun: (head: Head) => this.#begun(head),
       read: (entries: readonly Entry[]) => this.#read(entries),
     }
-    return (this.#look ??= new Look(this.host.sql, namespace, events, { holder, tick, limit: LIMIT }))
+    return (this.#look ??= new Look(this.host.sql, namespace, events, { holder, tick, epoch, limit: LIMIT }))
   }
 
   /** Somebody watches. From before the first look, writers that arm the bell hear of it. */
@@ -205,8 +207,9 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
       while ((await look.take()) > 0 && Object.keys(known.followers).length > 0);
       await Promise.all(Object.keys(known.followers).map((peer) => this.#catchUp(known, look, peer)))
       known.tick = look.tick
+      known.epoch = look.epoch
       await this.#keep()
-      if (!look.isStamper) this.#lookIn(LOOK_BEHIND_MS)
+      if (look.epoch === null) this.#lookIn(LOOK_BEHIND_MS)
       else if (performance.now() < this.#looksUntilMs) this.#lookIn(LOOK_EVERY_MS)
     } catch (error) {
       look.failed()
