@@ -9,6 +9,7 @@ import { figure, type Figure, type MeasureOptions } from './figures.ts'
 import { commitToDiffMs, connectLive, makeJobs, watch } from './live-client.ts'
 import { firstSnapshotMs, makeOldEvents, measureFloods } from './live-floods.ts'
 import { measureLiveKernel, type KernelFigure } from './live-kernel.ts'
+import { measureWakes } from './live-wakes.ts'
 import { percentile } from './measure.ts'
 import { start, startCli } from './processes.ts'
 
@@ -76,6 +77,7 @@ export async function measureLive({ isQuick, say }: MeasureOptions): Promise<Liv
     await plane.stop()
     await postgres.stop()
   }
+  Object.assign(figures, await measureWakes({ isQuick, say }))
   return figures
 }
 
