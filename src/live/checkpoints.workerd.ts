@@ -32,7 +32,7 @@ export interface CheckpointsOptions {
 
 export class Checkpoints {
   readonly #options: CheckpointsOptions
-  /** Of what is on the disk, by namespace. */
+  /** Of what is on the disk, by namespace: its tick, and the names of its queries. */
   readonly #versions = new Map<string, string>()
   /** Rows that were too many bytes, by namespace: as many are not tried again. */
   readonly #tooMany = new Map<string, number>()
@@ -54,7 +54,7 @@ export class Checkpoints {
 
   /** What was kept of a namespace; null: nothing, or in another format. Throws where it is damaged. */
   read(namespace: string): string | null {
-    this.#exec('delete from checkpoints where at_ms < ?', Date.now() - FORGOTTEN_MS)
+    this.#exec('delete from checkpoints where at_ms < ? and namespace <> ?', Date.now() - FORGOTTEN_MS, namespace)
     const parts = this.#exec<Part>(
       'select version, parts, format, checksum, bytes from checkpoints where namespace = ? order by part',
       namespace,
@@ -99,8 +99,12 @@ export class Checkpoints {
 
   /** Where there is too much of it, what was kept before goes too: it would be ever further behind. */
   #keep(namespace: string, state: RoomState): void {
-    const version = JSON.stringify([state.tick, ...state.watched.keys()])
-    if (this.#versions.get(namespace) === version) return
+    const names = [...state.watched.keys()]
+    const [tick, ...before] = JSON.parse(this.#versions.get(namespace) ?? '[]') as [number?, ...string[]] // as below
+    // Who has left is no reason, nor who has yet to come in a life that has just begun.
+    const kept = new Set(before)
+    if (tick === state.tick && names.every((name) => kept.has(name))) return
+    const version = JSON.stringify([state.tick, ...names])
     const rows = sizeOf(state)
     if (rows > MAX_ROWS || rows >= (this.#tooMany.get(namespace) ?? Infinity)) return this.forget(namespace)
     const text = checkpointOf(state)
