@@ -143,6 +143,24 @@ test('a checkpoint that is damaged, or of another format, is passed over', { tim
   }
 })
 
+test('a database that was restored is not gone on from: the log is past what anybody has seen', async () => {
+  const stage = await newStage()
+  const client = await watching(stage)
+  await enqueue(stage, 2)
+  await expect.poll(() => client.rows('states')).toEqual(pending(2))
+  await evict(stage)
+  const { namespace, sql } = stage
+  await sql(`delete from callplane.events where namespace = $1 and to_state = 'pending'`, [namespace])
+  await sql('delete from callplane.jobs where namespace = $1', [namespace])
+  // As docs/deploy.md says.
+  await sql(`update callplane.heads set tick = tick + 1000000000, base_tick = tick + 1000000000 where namespace = $1`, [
+    namespace,
+  ])
+  await enqueue(stage, 1)
+  await expect.poll(() => client.rows('states')).toEqual(pending(1))
+  expect(tagsOf(client, 'states').slice(-2)).toEqual(['Reset', 'Snapshot'])
+})
+
 const TEXT = [
   { name: 'id', type: 'int' },
   { name: 'text', type: 'text' },
