@@ -10,13 +10,26 @@ import type { HttpEnv, Plane } from './context.ts'
 /** How long a client that met an overload or an outage should hold back, in seconds. */
 const RETRY_AFTER_S = '1'
 
+/**
+ * The context, with the headers that every answer has. Said before there is one: a header that is added to an answer makes
+ * its body a stream. And no sooner, since a poll that waits would hold them.
+ */
+export function answering(c: Context<HttpEnv>): Context<HttpEnv> {
+  c.set('isAnswering', true)
+  c.header('callplane-request-id', c.get('requestId'))
+  // Answers hold users' data: nothing in between may keep them, and no browser may take them for a page.
+  c.header('cache-control', 'no-store')
+  c.header('x-content-type-options', 'nosniff')
+  return c
+}
+
 export function msgpack(c: Context<HttpEnv>, value: object, status: 200 | 201 = 200): Response {
-  return c.body(encodeBody(value), status, { 'content-type': MSGPACK })
+  return answering(c).body(encodeBody(value), status, { 'content-type': MSGPACK })
 }
 
 /** The answer in the form that the asker reads. */
 export function either(c: Context<HttpEnv>, value: object, status: 200 | 201 = 200): Response {
-  return readsMsgpack(c) ? msgpack(c, value, status) : c.json(value, status)
+  return readsMsgpack(c) ? msgpack(c, value, status) : answering(c).json(value, status)
 }
 
 /** Whether the asker reads msgpack; people with curl read JSON. */
@@ -35,8 +48,8 @@ export function errorAnswer(plane: Plane, c: Context<HttpEnv>, thrown: unknown):
   const headers: Record<string, string> = status === 503 || status === 429 ? { 'retry-after': RETRY_AFTER_S } : {}
   if (status === 401) headers['www-authenticate'] = 'Bearer'
   const body = { error: { ...toWireError(error), isRetryable: isRetryable(error.code) } }
-  if (readsMsgpack(c)) return c.body(encodeBody(body), status, { ...headers, 'content-type': MSGPACK })
-  return c.json(body, status, headers)
+  if (readsMsgpack(c)) return answering(c).body(encodeBody(body), status, { ...headers, 'content-type': MSGPACK })
+  return answering(c).json(body, status, headers)
 }
 
 function publicError(thrown: unknown): CallplaneError {

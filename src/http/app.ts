@@ -7,7 +7,7 @@ import { withRetry, type Sql } from '../db/sql.ts'
 import { groupedTransitions, transitions } from '../jobs/transitions.ts'
 import { sha256 as webSha256, type Sha256 } from '../protocol/digest.ts'
 import { CallplaneError } from '../protocol/errors.ts'
-import { errorAnswer } from './answer.ts'
+import { answering, errorAnswer } from './answer.ts'
 import { authenticate, newKeyring, type Keyring } from './auth.ts'
 import { callOperationRoutes } from './call-operations.ts'
 import { callRoutes } from './calls.ts'
@@ -90,7 +90,7 @@ export function createApp({
     )
   }
   app.route('/', healthRoutes(plane))
-  app.get('/openapi.json', (c) => c.json(openApiDocument()))
+  app.get('/openapi.json', (c) => answering(c).json(openApiDocument()))
 
   const { principalOf, principalById } = newKeyring(plane, { adminKey })
   const auth = authenticate(principalOf)
@@ -129,13 +129,9 @@ function observe(plane: Plane) {
   return createMiddleware<HttpEnv>(async (c, next) => {
     const requestId = crypto.randomUUID()
     c.set('requestId', requestId)
-    // Before there is an answer: each header that is added to one turns its body into a stream, and on Node what could have
-    // been one write into three.
-    c.header('callplane-request-id', requestId)
-    // Answers hold users' data: nothing in between may keep them, and no browser may take them for a page.
-    c.header('cache-control', 'no-store')
-    c.header('x-content-type-options', 'nosniff')
     await next()
+    // An answer that a library has made.
+    if (c.get('isAnswering') !== true) answering(c)
     plane.metrics.count('callplane_requests_total', {
       route: `${c.req.method} ${c.req.routePath}`,
       status: String(c.res.status),

@@ -10,7 +10,7 @@ import { CallplaneError, toWireError } from '../protocol/errors.ts'
 import { encodeFrames } from '../protocol/frames.ts'
 import { MAX_WAIT_MS } from '../protocol/limits.ts'
 import { uuid } from '../protocol/shape.ts'
-import { msgpack, readsMsgpack } from './answer.ts'
+import { answering, msgpack, readsMsgpack } from './answer.ts'
 import { authorize, reachOf } from './auth.ts'
 import { readMsgpack } from './body.ts'
 import { callStatus, callStatusAsJson } from './call-status.ts'
@@ -82,7 +82,7 @@ export function callRoutes(plane: Plane): Hono<HttpEnv> {
     }
     const job = await findJob(plane.sql, reach, id)
     if (job === null) throw unknownCall(id)
-    return readsMsgpack(c) ? msgpack(c, callStatus(job)) : c.json(callStatusAsJson(job))
+    return readsMsgpack(c) ? msgpack(c, callStatus(job)) : answering(c).json(callStatusAsJson(job))
   })
 
   return app
@@ -140,7 +140,7 @@ function endedFrame({ id, outcome }: Ended): CallFrame {
 const FRAMES_TYPE = 'application/vnd.callplane.frames'
 
 function frames(c: Context<HttpEnv>, all: readonly CallFrame[]): Response {
-  return c.body(encodeFrames(all), 200, { 'content-type': FRAMES_TYPE })
+  return answering(c).body(encodeFrames(all), 200, { 'content-type': FRAMES_TYPE })
 }
 
 /** The first frames at once, then outcomes as they come. One call alone is answered whole: nothing to stream. */
@@ -193,5 +193,5 @@ async function outcomeFrames(
   void drive()
   // Proxies that buffer would hold back the outcomes until the last one.
   const headers = { 'content-type': FRAMES_TYPE, 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
-  return c.body(readable, 200, headers)
+  return answering(c).body(readable, 200, headers)
 }

@@ -51,5 +51,6 @@ export interface Principal {
 
 /** Hono's environment: what `c.get` knows behind the middleware. */
 export interface HttpEnv {
-  Variables: { principal: Principal; requestId: string }
+  /** `isAnswering`: its headers are said. */
+  Variables: { principal: Principal; requestId: string; isAnswering?: true }
 }

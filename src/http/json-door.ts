@@ -9,6 +9,7 @@ import type { CallOutcome } from '../protocol/job.ts'
 import { toJson } from '../protocol/json-value.ts'
 import { MAX_WAIT_MS } from '../protocol/limits.ts'
 import { checkName } from '../protocol/names.ts'
+import { answering } from './answer.ts'
 import { authorize, reachOf } from './auth.ts'
 import { readJson } from './body.ts'
 import { createJobs } from './calls.ts'
@@ -41,12 +42,12 @@ export function jsonDoorRoutes(plane: Plane): Hono<HttpEnv> {
         const outcome = ended?.outcome ?? null
         if (outcome === null) throw unknownCall(id)
         const { status, body } = outcomeAsJson(outcome)
-        return c.json(body as object, status, { 'callplane-call-id': id }) // any JSON value is a body
+        return answering(c).json(body as object, status, { 'callplane-call-id': id }) // any JSON value is a body
       }
     } finally {
       waiter.leave()
     }
-    return c.json({ id, state: 'unfinished', poll: `/v1/calls/${id}?wait=${MAX_WAIT_MS}` }, 202, {
+    return answering(c).json({ id, state: 'unfinished', poll: `/v1/calls/${id}?wait=${MAX_WAIT_MS}` }, 202, {
       'callplane-call-id': id,
       location: `/v1/calls/${id}`,
     })

@@ -54,7 +54,7 @@ export async function measureWorkerd({ isQuick, say }: MeasureOptions): Promise<
     figures['pickup_p50_ms'] = figure(await pickup({ url, key, count: isQuick ? 100 : 500 }))
 
     say('nothing to do: waiting for the last arm to run out')
-    await new Promise((resolve) => setTimeout(resolve, isQuick ? 100_000 : 160_000))
+    await new Promise((resolve) => setTimeout(resolve, isQuick ? 120_000 : 160_000))
     const idleFrom = await counts.statements()
     await new Promise((resolve) => setTimeout(resolve, isQuick ? 65_000 : 125_000))
     figures['idle_statements'] = figure((await counts.statements()) - idleFrom)
