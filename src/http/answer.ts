@@ -14,11 +14,10 @@ const RETRY_AFTER_S = '1'
  * The context, with the headers that every answer has. Said before there is one: a header that is added to an answer makes
  * its body a stream. And no sooner, since a poll that waits would hold them.
  */
-export function answering(c: Context<HttpEnv>): Context<HttpEnv> {
-  c.set('isAnswering', true)
+export function answering(c: Context<HttpEnv>, { cacheControl = 'no-store' } = {}): Context<HttpEnv> {
   c.header('callplane-request-id', c.get('requestId'))
   // Answers hold users' data: nothing in between may keep them, and no browser may take them for a page.
-  c.header('cache-control', 'no-store')
+  c.header('cache-control', cacheControl)
   c.header('x-content-type-options', 'nosniff')
   return c
 }

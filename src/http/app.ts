@@ -131,7 +131,7 @@ function observe(plane: Plane) {
     c.set('requestId', requestId)
     await next()
     // An answer that a library has made.
-    if (c.get('isAnswering') !== true) answering(c)
+    if (!c.res.headers.has('callplane-request-id')) answering(c)
     plane.metrics.count('callplane_requests_total', {
       route: `${c.req.method} ${c.req.routePath}`,
       status: String(c.res.status),

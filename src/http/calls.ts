@@ -192,6 +192,6 @@ async function outcomeFrames(
   }
   void drive()
   // Proxies that buffer would hold back the outcomes until the last one.
-  const headers = { 'content-type': FRAMES_TYPE, 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
-  return answering(c).body(readable, 200, headers)
+  const headers = { 'content-type': FRAMES_TYPE, 'x-accel-buffering': 'no' }
+  return answering(c, { cacheControl: 'no-store, no-transform' }).body(readable, 200, headers)
 }

@@ -51,6 +51,5 @@ export interface Principal {
 
 /** Hono's environment: what `c.get` knows behind the middleware. */
 export interface HttpEnv {
-  /** `isAnswering`: its headers are said. */
-  Variables: { principal: Principal; requestId: string; isAnswering?: true }
+  Variables: { principal: Principal; requestId: string }
 }

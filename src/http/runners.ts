@@ -82,7 +82,7 @@ export function runnerRoutes(plane: Plane): Hono<HttpEnv> {
 
 /**
  * When a look for jobs ends that goes beside reports: with who would hear of the jobs, and sooner if the reports say so.
- * By listeners, since `AbortSignal.any` costs as much as all else that a poll does with signals.
+ * By listeners, since `AbortSignal.any` keeps books of its own on every signal that it follows.
  */
 function endsOf(
   signal: AbortSignal,

@@ -59,3 +59,21 @@ test('every answer has an id, is kept by nobody, and is no page', async () => {
     'x-content-type-options': 'nosniff',
   })
 })
+
+test.each([
+  ['without pages', []],
+  ['with pages of other origins', [ORIGIN]],
+])('outcomes that come one after the other are held back by nobody, %s', async (_, origins) => {
+  const { app, key } = await setup({ origins })
+  const calls = [await aCall(), await aCall()]
+  const answer = await app.request('/v1/calls', {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/msgpack', origin: ORIGIN },
+    body: encodeBody({ calls, waitMs: 1 }),
+  })
+  expect(Object.fromEntries(answer.headers)).toMatchObject({
+    'cache-control': 'no-store, no-transform',
+    'x-accel-buffering': 'no',
+  })
+  await answer.arrayBuffer()
+})
