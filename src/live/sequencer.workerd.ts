@@ -59,6 +59,8 @@ interface Known {
 
 export abstract class SleepingSequencer<Env> extends DurableObject<Env> implements SequencerCalls {
   #known: Known | null = null
+  /** Not made of the object's id, which a second plane over the same database may have as well. */
+  #holder: string = crypto.randomUUID()
   #kept = ''
   #look: Look | null = null
   #telling: Promise<unknown> = Promise.resolve()
@@ -117,6 +119,7 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
     if (this.#known !== null) return
     const known = await this.ctx.storage.get<Known>('known')
     if (known === undefined || this.#known !== null) return
+    this.#holder = known.holder
     // Who was just beginning got no answer, and begins again.
     const followers = Object.entries(known.followers).filter(([, tick]) => tick !== null)
     this.#known = { ...known, followers: Object.fromEntries(followers) }
@@ -133,7 +136,7 @@ export abstract class SleepingSequencer<Env> extends DurableObject<Env> implemen
     const { namespace } = message
     return (this.#known ??= {
       namespace,
-      holder: this.ctx.id.toString().slice(0, 32),
+      holder: this.#holder,
       tick: null,
       baseTick: 0,
       isBellTold: false,
