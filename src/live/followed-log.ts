@@ -11,8 +11,10 @@ export interface FollowedLogOptions {
   sequencer: () => SequencerCalls
   /** What the peer has already; null: nothing. */
   after?: number | null
-  /** Called as it is closed. */
-  closed?: () => void
+  /** It follows no sooner. Default: at once. */
+  before?: Promise<void> | undefined
+  /** Called as it is closed, to tell the sequencer. */
+  closed?: () => Promise<void>
 }
 
 const AGAIN_MS = 1_000
@@ -60,18 +62,14 @@ export class FollowedLog implements LogReader {
     if (this.#isOver) return
     this.#isOver = true
     this.#over.resolve()
-    const { namespace, peer, sequencer, closed } = this.#options
-    closed?.()
-    // Else it finds out when it next has something to tell.
-    await sequencer()
-      .unfollow({ v, namespace, peer })
-      .catch(() => {})
+    await this.#options.closed?.()
   }
 
   /** Never rejects: tries until it follows, or is over. */
   async #follow(): Promise<void> {
-    const { namespace, peer, sequencer } = this.#options
+    const { namespace, peer, sequencer, before } = this.#options
     this.#isFollowing = false
+    await before
     for (let pauseMs = AGAIN_MS; !this.#isOver; pauseMs = Math.min(pauseMs * 2, MAX_AGAIN_MS)) {
       try {
         const { head, tick = this.#tick } = await sequencer().follow({ v, namespace, peer, after: this.#tick })

@@ -15,7 +15,7 @@ import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
 import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../protocol/sign-of-life.ts'
 import { checkVersion, OBJECT_MESSAGE_VERSION as v } from '../protocol/object-message.ts'
 import { Checkpoints } from './checkpoints.workerd.ts'
-import { FollowedLog } from './followed-log.ts'
+import { FollowedLogs } from './followed-logs.ts'
 import type { Hear, Heard, PeerCalls, SequencerCalls } from './object-messages.ts'
 import { Peer, type PeerOptions } from './peer.ts'
 import type { Session } from './session.ts'
@@ -59,7 +59,11 @@ interface Guest {
 }
 
 export abstract class SleepingPeer<Env> extends DurableObject<Env> implements PeerCalls {
-  readonly #logs = new Map<string, FollowedLog>()
+  readonly #logs = new FollowedLogs({
+    peer: () => this.ctx.id.name ?? '',
+    sequencer: (namespace) => this.host.sequencer(namespace),
+    closed: (namespace) => this.#checkpoints.forget(namespace),
+  })
   readonly #guests = new Map<WorkerSocket, Guest>()
   #peer: Peer | null = null
   /** The same in each of its lives: who sleeps is not missed by the others. */
@@ -68,7 +72,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   #attaching: ReturnType<typeof setTimeout> | undefined
   readonly #checkpoints = new Checkpoints({
     storage: this.ctx.storage,
-    namespaces: () => this.#logs.keys(),
+    namespaces: () => this.#logs.namespaces,
     stateOf: (namespace) => this.#peer?.stateOf(namespace) ?? null,
     log: (event) => this.host.log(event),
   })
@@ -132,7 +136,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
     await this.#restore(namespace)
     const guests = [...this.#guests.values()].filter(({ attached }) => attached.guest?.namespace === namespace)
     await Promise.all(guests.map((guest) => this.#check(guest)))
-    const log = this.#logs.get(namespace)
+    const log = this.#logs.of(namespace)
     if (log === undefined) return { v, isFollowing: false }
     await log.hear(message)
     this.#attachSoon()
@@ -175,7 +179,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   }
 
   #peerOf(): Peer {
-    const { sequencer, log, ...host } = this.host
+    const { sequencer: _, log, ...host } = this.host
     return (this.#peer ??= new Peer({
       ...host,
       id: this.#id,
@@ -184,20 +188,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
       recheckMs: Infinity,
       breathe: () => new Promise((resolve) => setTimeout(resolve, 0)),
       checkpoint: (namespace) => this.#checkpoints.read(namespace),
-      openLog: (namespace, events, after) => {
-        const closed = (): void => {
-          if (this.#logs.get(namespace) !== followed) return
-          this.#logs.delete(namespace)
-          this.#checkpoints.forget(namespace)
-        }
-        const peer = this.ctx.id.name ?? ''
-        const followed = new FollowedLog(
-          { namespace, peer, sequencer: () => sequencer(namespace), after, closed },
-          events,
-        )
-        this.#logs.set(namespace, followed)
-        return followed
-      },
+      openLog: (namespace, events, after) => this.#logs.open(namespace, events, after),
     }))
   }
 
@@ -254,15 +245,11 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
     guest?.session.closed()
     close(socket, 1000, '')
     await forgetAttached(this.ctx.storage, socket)
-    if (guest !== undefined || known === null) return
+    if (guest !== undefined || known === null || this.#logs.of(known.namespace) !== undefined) return
     const others = this.ctx.getWebSockets().filter((other) => other !== socket)
     if (others.some((other) => attachedTo(other).guest?.namespace === known.namespace)) return
     this.#checkpoints.forget(known.namespace)
-    const peer = this.ctx.id.name ?? ''
-    await this.host
-      .sequencer(known.namespace)
-      .unfollow({ v, namespace: known.namespace, peer })
-      .catch(() => {}) // It finds out when it next has something to tell.
+    await this.#logs.leave(known.namespace)
   }
 
   /** Before the object can fall asleep, which a timer keeps it from. */
