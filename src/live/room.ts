@@ -6,6 +6,7 @@
 // A tick is taken in at one go, and between two all is consistent: a snapshot taken there is of that tick.
 import { CallplaneError } from '../protocol/errors.ts'
 import type { PeerStatus } from '../protocol/live.ts'
+import { answeredWithin } from '../protocol/object-message.ts'
 import { frameOf, Listener, type Interest, type Reach } from './audience.ts'
 import { CommandLine } from './command-line.ts'
 import type { Command, Sent } from './commands.ts'
@@ -154,10 +155,7 @@ export class Room {
   async #reach(tick: number): Promise<void> {
     if (this.#ticks.now >= tick) return
     this.poke()
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, REACH_MS)
-    await Promise.race([this.#ticks.until(tick), promise])
-    clearTimeout(timer)
+    await answeredWithin(REACH_MS, this.#ticks.until(tick), 'the log').catch(() => {})
     if (this.#ticks.now >= tick) return
     throw new CallplaneError('database_unavailable', `this peer has not come to tick ${tick}: ask again, or another`)
   }
