@@ -35,7 +35,7 @@ function shared(request: unknown): unknown {
 }
 
 async function newStage(options: Partial<PeerOptions> = {}): Promise<Stage> {
-  const stage = await newWholeStage({ ...options, dial, address: () => null })
+  const stage = await newWholeStage({ dial, address: () => null, ...options })
   return { ...stage, connect: async (of) => sharing(await stage.connect(of)) }
 }
 
@@ -76,28 +76,67 @@ test('who comes back is told what it missed, by the peer while it knows, and the
   await back()
 })
 
-test('where the log begins anew, its clients get the rows anew', async () => {
+/** A stage, and what says to its peer that the log begins anew where it is. */
+async function newStageOfLogs(options: Partial<PeerOptions> = {}) {
   const between: { events?: ReaderEvents; head?: Head } = {}
   const sql = await embeddedSql()
   const stage = await newStage({
+    ...options,
     openLog: (namespace, events) => {
       between.events = events
       return readForEver(sql, namespace, { ...events, begun: (head) => events.begun((between.head = head)) })
     },
   })
+  const beginAnew = async (): Promise<void> => {
+    const { namespace } = stage
+    const [head] = await sql<{ tick: number }>('select tick from callplane.heads where namespace = $1', [namespace])
+    await between.events?.begun({ ...(between.head as Head), tick: head?.tick ?? 0 }) // it has begun
+  }
+  return { stage, beginAnew }
+}
+
+test('where the log begins anew, its clients get the rows anew', async () => {
+  const { stage, beginAnew } = await newStageOfLogs()
   const client = await stage.connect()
   await client.ask('Register', { name: 'states', plan: byState })
   await client.ask('Interest', { name: 'states' })
   await enqueue(stage, 1)
   await expect.poll(() => client.rows('states')).toHaveLength(1)
-  const [head] = await sql<{ tick: number }>('select tick from callplane.heads where namespace = $1', [stage.namespace])
   const begun = client.next((result) => 'Snapshot' in result)
-  await between.events?.begun({ ...(between.head as Head), tick: head?.tick ?? 0 }) // it has begun
+  await beginAnew()
   await begun
   expect(client.received.some((result) => 'Reset' in result)).toBe(true)
   await enqueue(stage, 1)
   await expect.poll(() => client.rows('states')).toEqual([{ service: 'greeter', state: 'pending', count: 2 }])
   expect(await client.ask('Status')).toHaveProperty('Status.1.queries.length', 3)
+})
+
+test('where the log begins anew while pieces are still waited for, they are asked for anew', async () => {
+  const dialled: { closed: (reason: string) => void }[] = []
+  const { stage, beginAnew } = await newStageOfLogs({
+    dial: (_, events) => {
+      dialled.push(events)
+      return { send: () => {}, close: () => {} }
+    },
+  })
+  const client = await stage.connect()
+  await client.ask('Register', { name: 'states', plan: byState })
+  // Another peer, which says nothing.
+  await stage.sql(
+    `insert into callplane.peers (namespace, id, expires_at, tick, lag, clients, slow_clients, queries, state_rows,
+       address, secret)
+     values ($1, $2::uuid, now() + interval '1 hour', 0, 0, 1, 0, 0, 0, 'http://nowhere.example', 'a secret')`,
+    [stage.namespace, crypto.randomUUID()],
+  )
+  const heard = client.ask('Interest', { name: 'states' })
+  await expect.poll(() => dialled.length).toBe(1)
+  await beginAnew()
+  await expect.poll(() => dialled.length).toBe(2)
+  // It is gone, and its piece is this peer's.
+  dialled[1]?.closed('refused')
+  expect(await heard).toHaveProperty('Ok')
+  await enqueue(stage, 2)
+  await expect.poll(() => client.rows('states')).toEqual([{ service: 'greeter', state: 'pending', count: 2 }])
 })
 
 test('what goes while it begins leaves nothing behind, and what nobody watches is let go', async () => {
