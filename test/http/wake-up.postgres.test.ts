@@ -1,15 +1,12 @@
 // How soon a poll has a job that is created while it joins the bell, on a real Postgres: at once, wherever the two meet.
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Bell } from '../../src/bell/bell.ts'
 import { inProcessBell } from '../../src/bell/in-process.ts'
 import { insertKey } from '../../src/db/keys.ts'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
 import { createApp } from '../../src/http/app.ts'
 import { SCOPES } from '../../src/protocol/endpoint.ts'
 import { hashSecret, newKey } from '../../src/protocol/keys.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { aCall, create, pollOnce, succeeded } from '../support/wire.ts'
 
 const isLong = process.env['CALLPLANE_LONG'] === '1'
@@ -19,14 +16,7 @@ const AROUND_MS = 5
 /** What a woken poll may take. */
 const PROMPT_MS = 1_000
 
-let database: PgDatabase
-
-beforeAll(async () => {
-  database = pgSql({ connectionString: await freshDatabase() })
-  await migrate(database.sql, readSchema())
-}, 60_000)
-
-afterAll(() => database.close())
+const { database } = await migratedDatabase()
 
 /** A service, and the runner whose polls wait for its jobs one after the other. */
 interface Lane {

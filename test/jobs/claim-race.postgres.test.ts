@@ -1,25 +1,15 @@
 // Sixteen pollers on one queue, on a real Postgres: every job goes to one of them. Without its locks the claim doubles.
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { expect, test } from 'vitest'
 import type { Sql } from '../../src/db/sql.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import type { CallRequest } from '../../src/protocol/calls.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 
 const POLLERS = 16
-let database: PgDatabase
-
-beforeAll(async () => {
-  database = pgSql({ connectionString: await freshDatabase(), max: POLLERS })
-  await migrate(database.sql, readSchema())
-}, 60_000)
-
-afterAll(() => database.close())
+const { database } = await migratedDatabase({ max: POLLERS })
 
 const aCall = (service: string): CallRequest => ({
   id: newCallId(),

@@ -1,8 +1,5 @@
 // Every transition of one job reads a few rows, and not all of them, by a plan that was made while the table was empty.
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { beforeAll, expect, test } from 'vitest'
 import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
@@ -18,14 +15,14 @@ import { retryStalledJobs } from '../../src/jobs/stall.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import type { LeaseRef } from '../../src/jobs/lease.ts'
 import type { ClaimedJob } from '../../src/protocol/runners.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 
 const JOBS = 3_000
 const REACH = { namespace: 'plans', services: null }
 const RUNNER = { namespace: 'plans', id: crypto.randomUUID() }
 /** The claim whose answer was lost: it holds one job. */
 const LOST = crypto.randomUUID()
-let database: PgDatabase
+const { database } = await migratedDatabase({ max: 1 })
 let held: ClaimedJob[]
 let isEmpty = true
 
@@ -40,8 +37,6 @@ const claim = async (capacity: number, claimId: string = crypto.randomUUID()) =>
 }
 
 beforeAll(async () => {
-  database = pgSql({ connectionString: await freshDatabase(), max: 1 })
-  await migrate(database.sql, readSchema())
   for (const table of ['jobs', 'attempts']) {
     await database.sql(`alter table callplane.${table} set (autovacuum_enabled = false)`)
   }
@@ -52,7 +47,6 @@ beforeAll(async () => {
   held = await claim(1_000)
   await claim(1, LOST)
 }, 60_000)
-afterAll(() => database.close())
 
 /** Rows of jobs and attempts that this connection has read so far. */
 async function rowsRead(): Promise<number> {

@@ -1,25 +1,18 @@
 // Redrives on a real Postgres: sent five times at once they make one new job, and a new table does not make them slow.
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { migrate } from '../../src/db/migrate.ts'
 import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { pgSql } from '../../src/db/pg.ts'
 import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { beginRedrive, findRedrivable, type RedriveCursor } from '../../src/jobs/find-redrivable.ts'
 import { redriveJobs, type Redriven } from '../../src/jobs/redrive.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { freshDatabase, migratedDatabase } from '../support/fresh-database.ts'
 
 const REACH = { namespace: 'race', services: null }
 const AT_ONCE = 5
-let database: PgDatabase
-
-beforeAll(async () => {
-  database = pgSql({ connectionString: await freshDatabase(), max: AT_ONCE })
-  await migrate(database.sql, readSchema())
-}, 60_000)
-
-afterAll(() => database.close())
+const { database } = await migratedDatabase({ max: AT_ONCE })
 
 /** So many calls that were cancelled. */
 async function ended(count: number, namespace = REACH.namespace): Promise<string[]> {

@@ -1,8 +1,5 @@
 // Sweeps that run side by side, and races for the end of one attempt, on a real Postgres: one winner each.
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { expect, test } from 'vitest'
 import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
@@ -14,17 +11,10 @@ import { sweep } from '../../src/jobs/sweep.ts'
 import { newCallId } from '../../src/protocol/call-id.ts'
 import type { CallRequest } from '../../src/protocol/calls.ts'
 import type { ClaimedJob } from '../../src/protocol/runners.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 
 const RETENTION_MS = 7 * 86_400_000
-let database: PgDatabase
-
-beforeAll(async () => {
-  database = pgSql({ connectionString: await freshDatabase(), max: 10 })
-  await migrate(database.sql, readSchema())
-}, 60_000)
-
-afterAll(() => database.close())
+const { database } = await migratedDatabase({ max: 10 })
 
 /** Makes jobs and claims them all. */
 async function running(namespace: string, count: number, options: Partial<CallRequest> = {}): Promise<ClaimedJob[]> {

@@ -1,9 +1,6 @@
 // What clients were told, against the same view in SQL: after many writers at once, with cancels, retries and retention, and
 // clients that came in the midst of it.
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { afterAll, expect, test } from 'vitest'
 import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
@@ -14,12 +11,12 @@ import { giveBackJobs } from '../../src/jobs/give-back.ts'
 import { redriveJobs } from '../../src/jobs/redrive.ts'
 import { retryStalledJobs } from '../../src/jobs/stall.ts'
 import { planSql, readRows } from '../../src/live/plan-sql.ts'
-import { threadedLog, type ThreadedLog } from '../../src/live/threaded-log.node.ts'
+import { threadedLog } from '../../src/live/threaded-log.node.ts'
 import { avg, count, max, median, min, p95, sum } from '../../src/protocol/aggregation.ts'
 import { from } from '../../src/protocol/from.ts'
 import { parsePlan } from '../../src/protocol/parse-plan.ts'
 import { RELATIONS } from '../../src/protocol/relations.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { aCall } from '../support/wire.ts'
 import type { WireClient } from './client.ts'
 import { newStage } from './stage.ts'
@@ -63,20 +60,9 @@ const PLANS = new Map([
   ['runners', from('jobs').where('runner', '!=', '').select('runner').distinct().plan],
 ])
 
-let url: string
-let database: PgDatabase
-let log: ThreadedLog
-
-beforeAll(async () => {
-  url = await freshDatabase()
-  database = pgSql({ connectionString: url, max: WRITERS })
-  await migrate(database.sql, readSchema())
-  log = threadedLog(url)
-}, 60_000)
-afterAll(async () => {
-  await log.close()
-  await database.close()
-})
+const { url, database } = await migratedDatabase({ max: WRITERS })
+const log = threadedLog(url)
+afterAll(() => log.close())
 
 test('the rows that clients add up are those of the tables, whoever wrote what at once', async () => {
   const { sql } = database

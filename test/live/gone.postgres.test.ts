@@ -1,31 +1,19 @@
 // Peers whose processes are killed: the others tell of each of them, once, and its clients find another one.
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { expect, onTestFinished, test } from 'vitest'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { from } from '../../src/protocol/from.ts'
 import type { PeerListed } from '../../src/protocol/peers.ts'
 import { callplane } from '../support/cli.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { aCall } from '../support/wire.ts'
 import type { WireClient } from './client.ts'
-import { keyOf, startPlane, type PlaneProcess } from './processes.ts'
+import { keyOf, planeOfTest, type PlaneProcess } from './processes.ts'
 
 /** Renewed after a second, and judged by who renewed within four. */
 const LEASE_MS = 6_000
 const PATIENCE = { timeout: 50_000, interval: 50 }
 
-let url: string
-let database: PgDatabase
-
-beforeAll(async () => {
-  url = await freshDatabase()
-  database = pgSql({ connectionString: url, max: 4 })
-  await migrate(database.sql, readSchema())
-})
-afterAll(() => database.close())
-
+const { url, database } = await migratedDatabase({ max: 4 })
 interface Watched {
   plane: PlaneProcess
   client: WireClient
@@ -34,8 +22,7 @@ interface Watched {
 }
 
 async function watched(key: string): Promise<Watched> {
-  const plane = await startPlane(url, { peerLeaseMs: LEASE_MS })
-  onTestFinished(() => plane.kill())
+  const plane = await planeOfTest(url, { peerLeaseMs: LEASE_MS })
   const client = await plane.connect(key)
   const status = await client.ask('Status')
   return { plane, client, peer: 'Status' in status ? status.Status[1].peer : '' }

@@ -1,10 +1,7 @@
 // Three planes in three processes over one Postgres: what their peers make of one log is the same, and whoever asks one of them
 // has all of them.
 import fc from 'fast-check'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { afterAll, expect, test } from 'vitest'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
@@ -12,28 +9,17 @@ import { count, max, sum } from '../../src/protocol/aggregation.ts'
 import { from } from '../../src/protocol/from.ts'
 import type { LiveResult } from '../../src/protocol/live.ts'
 import { callplane, freePort } from '../support/cli.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { aCall } from '../support/wire.ts'
 import type { WireClient } from './client.ts'
-import { keyOf, startPlane, type PlaneProcess } from './processes.ts'
+import { keyOf, startPlane } from './processes.ts'
 
 const isLong = process.env['CALLPLANE_LONG'] === '1'
 const RUNS = isLong ? 200 : 4
 
-let url: string
-let database: PgDatabase
-let planes: PlaneProcess[]
-
-beforeAll(async () => {
-  url = await freshDatabase()
-  database = pgSql({ connectionString: url, max: 4 })
-  await migrate(database.sql, readSchema())
-  planes = await Promise.all(Array.from({ length: 3 }, () => startPlane(url)))
-})
-afterAll(async () => {
-  await Promise.all(planes.map((plane) => plane.kill()))
-  await database.close()
-})
+const { url, database } = await migratedDatabase({ max: 4 })
+const planes = await Promise.all(Array.from({ length: 3 }, () => startPlane(url)))
+afterAll(() => Promise.all(planes.map((plane) => plane.kill())))
 
 let namespaces = 0
 /** A namespace, and a client of it at each of the peers. */

@@ -1,19 +1,16 @@
 // What follows the log reads what is new, and not the events of before, by plans that were made on empty tables.
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { beforeAll, expect, test } from 'vitest'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { hydrate } from '../../src/live/hydrate.ts'
 import { readLog } from '../../src/live/log.ts'
 import { beginWatching, stampEvents, takeHead, type Stamper } from '../../src/live/stamp.ts'
 import { RELATIONS } from '../../src/protocol/relations.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { aCall } from '../support/wire.ts'
 
 const NAMESPACE = 'plans'
 const LEASE = { leaseMs: 600_000 }
-let database: PgDatabase
+const { database } = await migratedDatabase({ max: 1 })
 let stamper: Stamper
 
 const stamp = (limit = 5_000) => stampEvents(database.sql, stamper, { limit, ...LEASE })
@@ -25,8 +22,6 @@ const READERS: [string, () => Promise<unknown>][] = [
 ]
 
 beforeAll(async () => {
-  database = pgSql({ connectionString: await freshDatabase(), max: 1 })
-  await migrate(database.sql, readSchema())
   await database.sql('alter table callplane.events set (autovacuum_enabled = false)')
   await beginWatching(database.sql, NAMESPACE)
   const held = await takeHead(database.sql, NAMESPACE, crypto.randomUUID(), LEASE)
@@ -42,7 +37,6 @@ beforeAll(async () => {
     [NAMESPACE],
   )
 }, 60_000)
-afterAll(() => database.close())
 
 async function eventsRead(): Promise<number> {
   await database.sql('select pg_stat_force_next_flush()')

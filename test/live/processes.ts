@@ -1,6 +1,7 @@
 // Planes in processes of their own over one Postgres, and clients that speak to their peers.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { onTestFinished } from 'vitest'
 import { insertKey } from '../../src/db/keys.ts'
 import type { Sql } from '../../src/db/sql.ts'
 import { hashSecret, newKey } from '../../src/protocol/keys.ts'
@@ -47,6 +48,13 @@ export async function startPlane(databaseUrl: string, options: LivePlaneOptions 
       await ended
     },
   }
+}
+
+/** One that goes with the test at the latest. */
+export async function planeOfTest(databaseUrl: string, options?: LivePlaneOptions): Promise<PlaneProcess> {
+  const plane = await startPlane(databaseUrl, options)
+  onTestFinished(() => plane.kill())
+  return plane
 }
 
 /** A key that may do everything in a namespace. */

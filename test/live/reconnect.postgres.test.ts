@@ -1,21 +1,18 @@
 // Clients whose peer is killed under them while others write: at another peer they go on from their tick.
 import { connect } from 'node:net'
 import { Callplane, type LiveChange } from 'callplane'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { expect, onTestFinished, test } from 'vitest'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import { count, max } from '../../src/protocol/aggregation.ts'
 import { from } from '../../src/protocol/from.ts'
 import type { LiveResult } from '../../src/protocol/live.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { serveTcp } from '../support/tcp.ts'
 import { aCall } from '../support/wire.ts'
 import type { WireClient } from './client.ts'
-import { keyOf, startPlane, type PlaneProcess } from './processes.ts'
+import { keyOf, planeOfTest } from './processes.ts'
 
 const ROUNDS = process.env['CALLPLANE_LONG'] === '1' ? 20 : 2
 
@@ -30,22 +27,7 @@ const QUERIES = {
 }
 const NAMES = Object.keys(QUERIES)
 
-let url: string
-let database: PgDatabase
-
-beforeAll(async () => {
-  url = await freshDatabase()
-  database = pgSql({ connectionString: url, max: 4 })
-  await migrate(database.sql, readSchema())
-})
-afterAll(() => database.close())
-
-async function start(): Promise<PlaneProcess> {
-  const plane = await startPlane(url)
-  onTestFinished(() => plane.kill())
-  return plane
-}
-
+const { url, database } = await migratedDatabase({ max: 4 })
 /** Calls come and end until it is stopped. */
 function writeTo(namespace: string): { stop: () => Promise<void> } {
   const over = new AbortController()
@@ -80,20 +62,20 @@ const isAlike = (one: WireClient, other: WireClient) =>
 test('a client whose peer was killed goes on at another one from its tick: nothing twice, nothing missing, no snapshot', async () => {
   const namespace = 'killed'
   const key = await keyOf(database.sql, namespace)
-  const stayed = await (await start()).connect(key)
+  const stayed = await (await planeOfTest(url)).connect(key)
   await stayed.askAll(
     NAMES.map((name) => ['Register', { name, plan: QUERIES[name as keyof typeof QUERIES].plan }] as const),
   )
   await stayed.askAll(NAMES.map((name) => ['Interest', { name }] as const))
   const writer = writeTo(namespace)
 
-  let plane = await start()
+  let plane = await planeOfTest(url)
   let client = await plane.connect(key)
   await expect
     .poll(() => client.askAll(NAMES.map((name) => ['Interest', { name }] as const)), { timeout: 20_000 })
     .toEqual(NAMES.map(() => ({ Ok: expect.any(Number) as number })))
   for (let round = 0; round < ROUNDS; round++) {
-    const [next, before] = [await start(), client]
+    const [next, before] = [await planeOfTest(url), client]
     const begun = client.received.length
     await expect.poll(() => client.received.length).toBeGreaterThan(begun + 20)
     await plane.kill()
@@ -123,7 +105,7 @@ test('a client whose peer was killed goes on at another one from its tick: nothi
 test('a watch of the SDK does not see that its peer was killed', async () => {
   const namespace = 'watched'
   const key = await keyOf(database.sql, namespace)
-  const [first, second, third] = [await start(), await start(), await start()]
+  const [first, second, third] = [await planeOfTest(url), await planeOfTest(url), await planeOfTest(url)]
   const stayed = await third.connect(key)
   let target = Number(new URL(first.url).port)
   const port = await serveTcp((socket) => {

@@ -1,10 +1,7 @@
 // Queries in pieces, held by three peers in three processes over one Postgres: the same rows at the same ticks as whole ones, in
 // a third of the memory, also while holders die.
 import fc from 'fast-check'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { expect, test } from 'vitest'
 import { claimJobs } from '../../src/jobs/claim.ts'
 import { completeJobs } from '../../src/jobs/complete.ts'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
@@ -15,11 +12,11 @@ import type { LiveResult, PeerStatus } from '../../src/protocol/live.ts'
 import type { Plan } from '../../src/protocol/plan.ts'
 import { parsePlan } from '../../src/protocol/parse-plan.ts'
 import { RELATIONS } from '../../src/protocol/relations.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { aCall } from '../support/wire.ts'
 import type { WireClient } from './client.ts'
 import { anyRow, OWN, randomPlan } from './kernel/random-plans.ts'
-import { keyOf, startPlane, type PlaneProcess } from './processes.ts'
+import { keyOf, planeOfTest, type PlaneProcess } from './processes.ts'
 
 const isLong = process.env['CALLPLANE_LONG'] === '1'
 const RANDOM_RUNS = isLong ? 60 : 2
@@ -45,22 +42,7 @@ const PLANS: Record<string, Plan> = {
 }
 const LATELY = jobs.window('created_at', 2_000).groupBy('function').count().plan
 
-let url: string
-let database: PgDatabase
-
-beforeAll(async () => {
-  url = await freshDatabase()
-  database = pgSql({ connectionString: url, max: 4 })
-  await migrate(database.sql, readSchema())
-}, SLOW_MS)
-afterAll(() => database.close())
-
-async function start(): Promise<PlaneProcess> {
-  const plane = await startPlane(url)
-  onTestFinished(() => plane.kill())
-  return plane
-}
-
+const { url, database } = await migratedDatabase({ max: 4 })
 /** A peer is known to the others once it has clients and has renewed its lease. */
 async function join(plane: PlaneProcess, key: string, namespace: string, peers: number): Promise<WireClient> {
   const client = await plane.connect(key)
@@ -72,7 +54,7 @@ async function join(plane: PlaneProcess, key: string, namespace: string, peers: 
 /** A client of each of three peers, which know each other. */
 async function setup(namespace: string) {
   const key = await keyOf(database.sql, namespace)
-  const planes = await Promise.all([start(), start(), start()])
+  const planes = await Promise.all([planeOfTest(url), planeOfTest(url), planeOfTest(url)])
   const clients: WireClient[] = []
   for (const plane of planes) clients.push(await join(plane, key, namespace, clients.length + 1))
   const [owner] = clients
@@ -318,7 +300,7 @@ test('while holders are killed and come back, nobody sees a wrong row, no diff t
     const at = 1 + (kill % 2)
     await planes[at]?.kill()
     await goesOn()
-    const next = await start()
+    const next = await planeOfTest(url)
     planes[at] = next
     clients[at] = await join(next, key, namespace, 1)
     // Every other is found, and has its share, before the next is killed.

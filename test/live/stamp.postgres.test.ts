@@ -1,9 +1,6 @@
 // The log under writers at once, transactions that stay open, stampers that are killed, and one that wakes up late.
 import { spawn, type ChildProcess } from 'node:child_process'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { expect, onTestFinished, test } from 'vitest'
 import { decodeRows, encodeParam, type Sql } from '../../src/db/sql.ts'
 import { cancelJobs } from '../../src/jobs/cancel.ts'
 import { claimJobs } from '../../src/jobs/claim.ts'
@@ -13,7 +10,7 @@ import { forgetEvents, forgetJobs } from '../../src/jobs/forget.ts'
 import { readLog, type Entry } from '../../src/live/log.ts'
 import { beginWatching, stampEvents, takeHead } from '../../src/live/stamp.ts'
 import { findEventDrift } from '../support/event-sums.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { aCall } from '../support/wire.ts'
 
 const isLong = process.env['CALLPLANE_LONG'] === '1'
@@ -22,16 +19,7 @@ const RETENTION_MS = 86_400_000
 const WRITERS = 16
 const STAMPER = new URL('../support/stamper.ts', import.meta.url).pathname
 
-let url: string
-let database: PgDatabase
-
-beforeAll(async () => {
-  url = await freshDatabase()
-  database = pgSql({ connectionString: url, max: WRITERS })
-  await migrate(database.sql, readSchema())
-}, 60_000)
-afterAll(() => database.close())
-
+const { url, database } = await migratedDatabase({ max: WRITERS })
 let namespaces = 0
 async function setup(): Promise<{ sql: Sql; namespace: string }> {
   const namespace = `log_${namespaces++}`

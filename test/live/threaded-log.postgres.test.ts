@@ -1,27 +1,15 @@
 // The thread that reads the log: there while somebody watches, and at work while the peer's own thread is not.
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { migrate } from '../../src/db/migrate.ts'
-import { readSchema } from '../../src/db/migrations.node.ts'
-import { pgSql, type PgDatabase } from '../../src/db/pg.ts'
+import { expect, onTestFinished, test } from 'vitest'
 import { enqueueJobs } from '../../src/jobs/enqueue.ts'
 import type { Entry } from '../../src/live/log.ts'
 import { threadedLog, type ThreadedLog } from '../../src/live/threaded-log.node.ts'
-import { freshDatabase } from '../support/fresh-database.ts'
+import { migratedDatabase } from '../support/fresh-database.ts'
 import { aCall } from '../support/wire.ts'
 
 const STAMPED_MEANWHILE = fileURLToPath(new URL('../support/stamped-meanwhile.ts', import.meta.url))
-let url: string
-let database: PgDatabase
-
-beforeAll(async () => {
-  url = await freshDatabase()
-  database = pgSql({ connectionString: url, max: 1 })
-  await migrate(database.sql, readSchema())
-}, 60_000)
-afterAll(() => database.close())
-
+const { url, database } = await migratedDatabase({ max: 1 })
 function newLog(): ThreadedLog {
   const log = threadedLog(url)
   onTestFinished(() => log.close())

@@ -1,4 +1,5 @@
 // The clients' own relation of a run: its rows change all the while, by whichever peer is there.
+import { pause } from '../stage.ts'
 import { FUNCTIONS, OWNERS } from './queries.ts'
 import type { Watcher } from './watcher.ts'
 
@@ -33,7 +34,7 @@ export class Owners {
   async #change(): Promise<void> {
     for (let turn = 0; !this.#over.signal.aborted; turn++) {
       await this.#give(FUNCTIONS[turn % FUNCTIONS.length] ?? '', NAMES[turn % NAMES.length] ?? '')
-      await new Promise((resolve) => setTimeout(resolve, EVERY_MS))
+      await pause(EVERY_MS)
     }
   }
 

@@ -1,5 +1,6 @@
 // A client of the raw wire that goes on at another peer whenever its own is gone, and holds whoever it talks to to the protocol.
 import type { LiveResult, RequestId } from '../../../src/protocol/live.ts'
+import { pause } from '../stage.ts'
 import { Sum, type Ledger } from './ledger.ts'
 import { textOf } from './queries.ts'
 
@@ -71,7 +72,7 @@ export class Watcher {
     while (!this.#isOver) {
       const error = await this.#ask(tag, body)
       if (error === null) return
-      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS))
+      await pause(ASK_AGAIN_MS)
     }
   }
 
@@ -109,7 +110,7 @@ export class Watcher {
       const isKnown = view !== undefined && !view.isReset
       if (isKnown) view.isBack = true
       if ((await this.#ask('Interest', { name, ...(isKnown ? { from: view.tick } : {}) })) === null) return
-      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS))
+      await pause(ASK_AGAIN_MS)
     }
   }
 
