@@ -26,8 +26,11 @@ const RETENTION_MS = 86_400_000
 const KEPT_MS = 20_000
 const EVENTS_KEPT_MS = 60_000
 const FORGET_EVERY_MS = 250
-/** Nothing more is made while so much waits for its tick: what the machine cannot do is not asked of it. */
-const MAX_UNSTAMPED = 10_000
+/**
+ * Nothing more is made while so much waits for its tick: what the machine cannot do is not asked of it. It is more than comes
+ * until another gives the ticks in the place of one that was killed.
+ */
+const MAX_UNSTAMPED = 60_000
 const LOOK_EVERY_MS = 250
 /** One in so many fails. */
 const FAILING = 10
@@ -84,8 +87,8 @@ async function lane(n: number): Promise<void> {
       const due = Math.floor(((performance.now() - beganMs) / 1_000) * jobsPerSecond) - made
       const count = over.signal.aborted || isBehind ? 0 : Math.min(due, MOST_JOBS_A_TURN)
       if (count > 0) await make(service, count)
-      // What a slow machine could not make is not made later.
-      made += Math.max(due, 0)
+      // What could not be made while the database was away is made later.
+      made += count
       const done = await work(service, runner, claimId)
       claimId = crypto.randomUUID()
       if (done > 0 || count > 0) continue

@@ -17,6 +17,8 @@ import { expectThat, type Scenario } from '../scenario.ts'
 import { pause, type Stage } from '../stage.ts'
 
 const MINUTES = 10
+/** By then as many jobs are forgotten as are made, which belongs to what the producer does. */
+const WARM_UP_MS = 25_000
 const FAULT_EVERY_MS = 5_000
 const EVENTS_PER_SECOND = 5_000
 /** That go on at another peer when their own is killed. */
@@ -50,7 +52,7 @@ export const live: Scenario = {
     const args = [stage.databaseUrl, namespace, String(EVENTS_PER_SECOND)]
     const producer = stage.processes.start('the producer', PRODUCER, args, { env: {} })
     const memory = new Memory(peers)
-    await pause(FAULT_EVERY_MS)
+    await pause(WARM_UP_MS)
 
     const before = { events: eventsOf(producer), atMs: performance.now() }
     const faults = stage.size((MINUTES * 60_000) / FAULT_EVERY_MS, 3)
