@@ -329,5 +329,6 @@ create table if not exists callplane.peers (
   -- Signs what lets another peer in there. A new one each time that it starts, so that it need not be hashed: who reads this
   -- table reads the jobs too.
   secret text,
+  state_bytes int8 not null default 0, -- of memory that these rows take, about
   primary key (namespace, id)
 );

@@ -3,6 +3,7 @@ import { listPeers, type PeerListed } from '../protocol/peers.ts'
 import { readArgs, type Command } from './command.ts'
 import { showDuration } from './duration.ts'
 import { ask } from './plane.ts'
+import { showBytes } from './size.ts'
 import { linesOfTable } from './table.ts'
 
 export const peers: Command = {
@@ -28,10 +29,10 @@ Needs a key with the scope watch.
   },
 }
 
-const HEAD = ['PEER', 'SEEN', 'TICK', 'LAG', 'CLIENTS', 'SLOW', 'QUERIES', 'ROWS']
+const HEAD = ['PEER', 'SEEN', 'TICK', 'LAG', 'CLIENTS', 'SLOW', 'QUERIES', 'ROWS', 'MEMORY']
 
-function cellsOf({ id, seenAt, isAwake, tick, lag, clients, slowClients, queries, rows }: PeerListed): string[] {
+function cellsOf({ id, seenAt, isAwake, tick, lag, clients, slowClients, queries, rows, bytes }: PeerListed): string[] {
   const agoMs = Math.max(0, Date.now() - Date.parse(seenAt))
   const seen = `${showDuration(agoMs)} ago${isAwake ? '' : ', asleep'}`
-  return [id, seen, ...[tick, lag, clients, slowClients, queries, rows].map(String)]
+  return [id, seen, ...[tick, lag, clients, slowClients, queries, rows].map(String), showBytes(bytes)]
 }

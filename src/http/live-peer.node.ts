@@ -57,6 +57,7 @@ function gaugesOf(all: readonly PeerStatus[]): GaugeValues {
     callplane_live_slow_clients: sum('slowClients'),
     callplane_live_queries: sum('queries'),
     callplane_live_rows: sum('rows'),
+    callplane_live_bytes: sum('bytes'),
     callplane_live_lag_ticks: Math.max(0, ...all.map(({ lag }) => lag)),
   }
 }

@@ -20,6 +20,7 @@ const GAUGES = {
   callplane_live_slow_clients: 'Of these, who leave unread what they are sent.',
   callplane_live_queries: 'Live queries that run here.',
   callplane_live_rows: 'Rows that they hold in all of their operators.',
+  callplane_live_bytes: 'Memory that these take, about.',
   callplane_live_lag_ticks: 'Ticks between here and the end of the log, of the namespace where that is most.',
 } as const
 

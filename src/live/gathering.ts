@@ -112,6 +112,10 @@ export class Gathering implements Running {
     return this.#merged.held
   }
 
+  get bytes(): number {
+    return this.#merged.bytes
+  }
+
   get count(): number {
     return this.#merged.count
   }

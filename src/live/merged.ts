@@ -49,6 +49,13 @@ export class Merged {
     return this.#merge === null ? given : given + this.#merge.flow.size(this.#merge.query)
   }
 
+  /** About how much memory these take. */
+  get bytes(): number {
+    if (this.#stopped !== null) return 0
+    const given = this.#pieces.reduce((sum, bag) => sum + bag.bytes, 0)
+    return Math.round(this.#merge === null ? given : given + this.#merge.flow.bytes(this.#merge.query))
+  }
+
   /** How many rows it has, each as often as it is there. */
   get count(): number {
     if (this.#stopped !== null) return 0

@@ -19,6 +19,7 @@ export interface Load {
   slowClients: number
   queries: number
   rows: number
+  bytes: number
 }
 
 /** When it renews. */
@@ -186,6 +187,7 @@ export async function renewPeer(
     slowClients,
     queries,
     rows,
+    bytes,
   }: Load & { leaseMs: number; address?: string | null; secret?: string | null },
 ): Promise<{ lag: number; hasLost: boolean; nowMs: number; others: Map<string, Neighbour> } | null> {
   type PeerRow = {
@@ -200,14 +202,15 @@ export async function renewPeer(
     /* sql */ `
     with renewed as (
       insert into callplane.peers (namespace, id, expires_at, tick, lag, clients, slow_clients, queries, state_rows,
-        address, secret)
+        address, secret, state_bytes)
       select $1, $2::uuid, now() + $3::int8 * interval '1 millisecond', $4::int8, greatest(h.tick - $4::int8, 0),
-        $5::int8, $6::int8, $7::int8, $8::int8, $9, $10
+        $5::int8, $6::int8, $7::int8, $8::int8, $9, $10, $11::int8
       from callplane.heads h where h.namespace = $1
       on conflict (namespace, id) do update
         set seen_at = now(), expires_at = excluded.expires_at, tick = excluded.tick, lag = excluded.lag,
           clients = excluded.clients, slow_clients = excluded.slow_clients, queries = excluded.queries,
-          state_rows = excluded.state_rows, address = excluded.address, secret = excluded.secret
+          state_rows = excluded.state_rows, address = excluded.address, secret = excluded.secret,
+          state_bytes = excluded.state_bytes
       returning namespace, lag
     )
     select r.lag, floor(extract(epoch from now()) * 1000)::int8 as now_ms, exists (
@@ -215,7 +218,7 @@ export async function renewPeer(
     ) as has_lost, p.id, p.address, p.secret
     from renewed r
     left join callplane.peers p on p.namespace = $1 and p.id <> $2::uuid and p.address is not null`,
-    [namespace, peer, leaseMs, tick, clients, slowClients, queries, rows, address, secret],
+    [namespace, peer, leaseMs, tick, clients, slowClients, queries, rows, address, secret, bytes],
   )
   const others = found.flatMap(({ id, address, secret }): [string, Neighbour][] =>
     id === null || address === null || secret === null ? [] : [[id, { address, secret }]],

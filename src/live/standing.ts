@@ -38,6 +38,8 @@ export interface Running {
   readonly stopped: CallplaneError | null
   /** Rows and values in all of its operators. */
   readonly held: number
+  /** About how much memory these take. */
+  readonly bytes: number
   /** How many rows it has, each as often as it is there. */
   readonly count: number
   rows(): [Row, number][]
@@ -211,6 +213,9 @@ export function runningIn(flow: Dataflow, query: Query): Running {
     get held() {
       return query.stopped === null ? flow.size(query) : 0
     },
+    get bytes() {
+      return query.stopped === null ? flow.bytes(query) : 0
+    },
     get count() {
       return query.stopped === null ? flow.count(query) : 0
     },
@@ -220,8 +225,8 @@ export function runningIn(flow: Dataflow, query: Query): Running {
 }
 
 export function loadOf({ tick, clients, slowClients, queries }: PeerStatus): Load {
-  const rows = queries.reduce((sum, query) => sum + query.rows, 0)
-  return { tick, clients, slowClients, queries: queries.length, rows }
+  const sum = (of: 'rows' | 'bytes'): number => queries.reduce((total, query) => total + query[of], 0)
+  return { tick, clients, slowClients, queries: queries.length, rows: sum('rows'), bytes: sum('bytes') }
 }
 
 /** What each of them holds, and how many clients of theirs are slow. */
@@ -231,6 +236,7 @@ export function statusOf(running: readonly Standing[]): Pick<PeerStatus, 'slowCl
     name: standing.name,
     clients: standing.audience.size,
     rows: standing.held,
+    bytes: standing.running.bytes,
     stopped: standing.stopped?.message ?? null,
   }))
   return { slowClients: new Set(slow.map(([reach]) => reach)).size, queries }

@@ -49,7 +49,19 @@ export interface PeerStatus {
   lag: number
   clients: number
   slowClients: number
-  queries: { name: string; clients: number; rows: number; stopped: string | null }[]
+  queries: QueryStatus[]
+}
+
+/** How a query does at a peer, or a piece of one. */
+export interface QueryStatus {
+  name: string
+  clients: number
+  /** In all of its operators. */
+  rows: number
+  /** About how much memory they take. */
+  bytes: number
+  /** Why it was stopped. */
+  stopped: string | null
 }
 
 /** What a name is: of a query, or of a relation of the client's own. */

@@ -16,6 +16,7 @@ const peerListed = answer({
   slowClients: count('of these, who leave unread what they are sent'),
   queries: count('that run there'),
   rows: count('that they hold in all of their operators'),
+  bytes: count('of memory that these take, about'),
 })
 export type PeerListed = TypeOf<typeof peerListed>
 

@@ -13,6 +13,25 @@ describe.each<Transport>(['none', 'websocket', 'tcp'])('over %s', (transport) =>
   peerSuite((options = {}) => stageOver(options, { transport }))
 })
 
+test('the status tells what each query holds, in rows and in bytes', async () => {
+  const stage = await stageOver()
+  const client = await stage.connect()
+  await client.ask('Register', { name: 'states', plan: byState })
+  await client.ask('Register', { name: 'ids', plan: from('jobs').select('id').plan })
+  for (const name of ['states', 'ids']) await client.ask('Interest', { name })
+  expect(stage.peer.status()[0]?.queries).toMatchObject([{ bytes: 0 }, { bytes: 0 }])
+  await enqueue(stage, 100)
+  await expect.poll(() => client.rows('ids')).toHaveLength(100)
+  const [states, ids] = stage.peer.status()[0]?.queries ?? []
+  expect(states).toMatchObject({ name: 'states', clients: 1, rows: 1, stopped: null })
+  expect(ids).toMatchObject({ name: 'ids', clients: 1, rows: 100, stopped: null })
+  // An id alone has 36 letters, and is there as a value and as a key.
+  expect(ids?.bytes).toBeGreaterThan(100 * 72)
+  expect(ids?.bytes).toBeLessThan(100 * 1_000)
+  expect(states?.bytes).toBeGreaterThan(0)
+  expect(states?.bytes).toBeLessThan(10_000)
+})
+
 describe('a client that reads slowly', () => {
   const newStage = () => stageOver()
 

@@ -6,7 +6,7 @@ import { from } from '../../src/protocol/from.ts'
 import { embeddedSql } from '../support/plane.ts'
 import { newStage, type Stage } from './stage.ts'
 
-const load: Load = { tick: 0, clients: 1, slowClients: 0, queries: 0, rows: 0 }
+const load: Load = { tick: 0, clients: 1, slowClients: 0, queries: 0, rows: 0, bytes: 0 }
 
 async function rowsOf({ namespace }: Stage) {
   const sql = await embeddedSql()

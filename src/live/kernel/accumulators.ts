@@ -3,6 +3,7 @@ import type { Aggregate, PartialAggregate } from '../../protocol/plan.ts'
 import { columnType } from '../../protocol/plan-columns.ts'
 import type { Columns, ColumnType, Row, Value } from '../../protocol/relations.ts'
 import { bucketBound } from './buckets.ts'
+import { aboutBytes, ACCUMULATOR, sortedValueBytes } from './bytes.ts'
 import { checkOf, inRange, QueryFault, type Check } from './evaluate.ts'
 import { ExactSum, ofUnits, quotient, unitsOf } from './exact.ts'
 import { listOfState, type State } from './operator.ts'
@@ -13,6 +14,8 @@ export interface Accumulator {
   add: (row: Row, diff: number) => void
   read: (op: Read) => Value
   held: () => number
+  /** About how much memory it takes. */
+  bytes: () => number
   dump: () => State
   /** So many times, or back, what another has dumped. Of one that holds nothing, once makes the other. */
   absorb: (state: State, times: number) => void
@@ -91,6 +94,7 @@ function counter(fits: Check): Accumulator {
     },
     read: () => count,
     held: () => 0,
+    bytes: () => ACCUMULATOR,
     dump: () => count,
     absorb: (state, times) => void (count += Number(state) * times),
   }
@@ -106,6 +110,7 @@ function share(where: Check, among: Check): Accumulator {
     },
     read: () => (all === 0 ? null : fitting / all),
     held: () => 0,
+    bytes: () => ACCUMULATOR,
     dump: () => [all, fitting],
     absorb: (state, times) => {
       const [counted = 0, fitted = 0] = listOfState(state).map(Number)
@@ -151,6 +156,7 @@ function moments(index: number, type: ColumnType, { hasSquares }: { hasSquares: 
       return inRange(op === 'avg' ? mean() : spread(), 'float')
     },
     held: () => 0,
+    bytes: () => ACCUMULATOR,
     dump: () => [count, String(sum.value), String(squares.value)],
     absorb: (state, times) => {
       const [counted, summed, squared] = listOfState(state)
@@ -180,6 +186,7 @@ function sorted(index: number, type: ColumnType, keep: (value: Value) => Value):
       return bag.atRank((hundredths - rest) / 100 + (rest > 0 ? 1 : 0)) ?? null
     },
     held: () => bag.size,
+    bytes: () => ACCUMULATOR + aboutBytes(bag, bag.size, sortedValueBytes),
     dump: () => {
       const entries: State[] = []
       bag.each((value, count) => entries.push([keyOfRow([value]), count]) > 0)

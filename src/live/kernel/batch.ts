@@ -1,5 +1,6 @@
 // Rows that came and went: what operators hand to each other.
 import type { Row } from '../../protocol/relations.ts'
+import { aboutBytes, entryBytes } from './bytes.ts'
 
 /** A row and how many more of it there are; negative where it went. */
 export type Change = readonly [row: Row, diff: number]
@@ -48,6 +49,10 @@ export class Bag {
 
   get size(): number {
     return this.#entries.size
+  }
+
+  get bytes(): number {
+    return aboutBytes(this.#entries, this.size, ([key, { row }]) => entryBytes(key, row, 2))
   }
 
   each(see: (row: Row, count: number) => void): void {

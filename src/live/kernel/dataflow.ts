@@ -207,6 +207,12 @@ export class Dataflow {
     return sizeOf(this.#running(query))
   }
 
+  /** About how much memory these take. */
+  bytes(query: Query): number {
+    const { pipeline, output } = this.#running(query)
+    return Math.round(pipeline.stateful.reduce((sum, operator) => sum + operator.bytes(), output.bytes))
+  }
+
   /** Its state between two ticks, as JSON. */
   dump(query: Query): State {
     const { pipeline, output } = this.#running(query)

@@ -20,6 +20,7 @@ export function distinct(input: Operator, columns: Columns): Operator {
     },
     rows: (see) => bag.each((row) => see(row, 1)),
     held: () => bag.size,
+    bytes: () => bag.bytes,
     dump: () => bag.dump(),
     load: (state) => loadBag(state, typesOf(columns), (row, count) => bag.add(keyOfRow(row), row, count)),
   }

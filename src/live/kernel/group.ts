@@ -3,6 +3,7 @@ import type { Plan } from '../../protocol/plan.ts'
 import type { Columns, Row } from '../../protocol/relations.ts'
 import { accumulatorFor, type Accumulator } from './accumulators.ts'
 import { Batch, NOTHING } from './batch.ts'
+import { aboutBytes, indexBytes, objectBytes, rowBytes } from './bytes.ts'
 import { listOfState, type Operator, type State } from './operator.ts'
 import { RowIndex } from './row-index.ts'
 import { indexOf, keyOfRow, rowOfKey, typesOf } from './values.ts'
@@ -50,6 +51,10 @@ export function groupBy(input: Operator, plan: Extract<Plan, { op: 'groupBy' }>,
     ...group.by,
     ...reads.map(({ op, place }) => group.accumulators[place]?.read(op) ?? null),
   ]
+  const bytesOf = ({ by, said, accumulators }: Group): number => {
+    const known = accumulators.reduce((sum, one) => sum + one.bytes(), 0)
+    return indexBytes() + objectBytes(5) + rowBytes(by) + (said === null ? 0 : rowBytes(said)) + known
+  }
   const heldBy = (group: Group): number => group.accumulators.reduce((sum, one) => sum + one.held(), 0)
 
   function finish(group: Group, out: Batch): void {
@@ -99,6 +104,7 @@ export function groupBy(input: Operator, plan: Extract<Plan, { op: 'groupBy' }>,
         if (said !== null) see(said, 1)
       }),
     held: () => held,
+    bytes: () => aboutBytes(groups, groups.size, bytesOf),
     dump: () => {
       const dumped: State[] = []
       groups.each((group) => {

@@ -3,6 +3,7 @@ import type { Plan } from '../../protocol/plan.ts'
 import { keptOfRight } from '../../protocol/plan-columns.ts'
 import type { Columns, Row } from '../../protocol/relations.ts'
 import { Bag, Batch, NOTHING } from './batch.ts'
+import { aboutBytes, indexBytes, objectBytes, rowBytes } from './bytes.ts'
 import { listOfState, loadBag, type Operator, type State } from './operator.ts'
 import { RowIndex } from './row-index.ts'
 import { indexOf, keyOfRow, rowOfKey, typesOf } from './values.ts'
@@ -44,6 +45,10 @@ export function join(
     meetings.set(values, meeting)
     held++
     return meeting
+  }
+
+  function bytesOf({ values, left, right }: Meeting): number {
+    return indexBytes() + objectBytes(5) + rowBytes(values) + left.bytes + right.bytes
   }
 
   function addTo(bag: Bag, row: Row, diff: number): void {
@@ -107,6 +112,7 @@ export function join(
       return out
     },
     held: () => held,
+    bytes: () => aboutBytes(meetings, meetings.size, bytesOf),
     dump: () => {
       const dumped: State[] = []
       meetings.each(({ values, left, right, matches }) => {

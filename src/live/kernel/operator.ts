@@ -14,12 +14,14 @@ export interface Operator {
   rows?: (see: (row: Row, count: number) => void) => void
   /** Rows and values that it holds. */
   held: () => number
+  /** About how much memory they take. */
+  bytes: () => number
   dump: () => State
   /** Into an operator that holds nothing. */
   load: (state: State) => void
 }
 
-const STATELESS = { held: () => 0, dump: () => null, load: () => {} }
+const STATELESS = { held: () => 0, bytes: () => 0, dump: () => null, load: () => {} }
 
 function stateless(pull: () => Batch): Operator {
   return { ...STATELESS, pull }

@@ -1,6 +1,7 @@
 // The rows of a query as they stand, and what a tick changed of them.
 import type { ColumnType, Row } from '../../protocol/relations.ts'
 import type { Batch, Change } from './batch.ts'
+import { aboutBytes, entryBytes } from './bytes.ts'
 import { loadBag, type State } from './operator.ts'
 import { keyOfRow } from './values.ts'
 
@@ -18,6 +19,10 @@ export class Output {
 
   get size(): number {
     return this.#entries.size
+  }
+
+  get bytes(): number {
+    return aboutBytes(this.#entries, this.size, ([key, { row }]) => entryBytes(key, row, 5))
   }
 
   /** Adds the changes up: each row once, those that cancel out left out, in an order that is the same at every peer. */

@@ -5,6 +5,7 @@
 // loses one; and what still has a derivation from the rows that stayed is put back, and so is what follows from it.
 import type { Columns, Row } from '../../protocol/relations.ts'
 import { Batch } from './batch.ts'
+import { aboutBytes, entryBytes } from './bytes.ts'
 import { QueryFault } from './evaluate.ts'
 import { listOfState, type Feed, type Operator } from './operator.ts'
 import { keyOfRow, rowOfKey, typesOf } from './values.ts'
@@ -113,6 +114,7 @@ export function recurse(
       return out
     },
     held: () => known.size,
+    bytes: () => aboutBytes(known, known.size, ([key, { row }]) => entryBytes(key, row, 4)),
     dump: () => [...known].map(([key, { inBase, derived, isFound }]) => [key, inBase, derived, isFound ? 1 : 0]),
     load: (state) => {
       for (const one of listOfState(state)) {

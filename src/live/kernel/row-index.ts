@@ -10,9 +10,14 @@ interface Node<T> {
 export class RowIndex<T> {
   readonly #indices: readonly number[]
   #root: Node<T> = { thing: undefined, next: null }
+  #size = 0
 
   constructor(indices: readonly number[]) {
     this.#indices = indices
+  }
+
+  get size(): number {
+    return this.#size
   }
 
   get(row: Row, at: readonly number[] = this.#indices): T | undefined {
@@ -30,6 +35,7 @@ export class RowIndex<T> {
       if (next === undefined) node.next.set(value, (next = { thing: undefined, next: null }))
       node = next
     }
+    if (node.thing === undefined) this.#size++
     node.thing = thing
   }
 
@@ -40,13 +46,23 @@ export class RowIndex<T> {
   /** Whether nothing is left below. */
   #deleteBelow(node: Node<T>, key: { row: Row; at: readonly number[] }, depth: number): boolean {
     const index = key.at[depth]
-    if (index === undefined) node.thing = undefined
-    else {
+    if (index === undefined) {
+      if (node.thing !== undefined) this.#size--
+      node.thing = undefined
+    } else {
       const value = key.row[index] ?? null
       const next = node.next?.get(value)
       if (next !== undefined && this.#deleteBelow(next, key, depth + 1)) node.next?.delete(value)
     }
     return node.thing === undefined && (node.next === null || node.next.size === 0)
+  }
+
+  *[Symbol.iterator](): Generator<T> {
+    const walk = function* (node: Node<T>): Generator<T> {
+      if (node.thing !== undefined) yield node.thing
+      for (const next of node.next?.values() ?? []) yield* walk(next)
+    }
+    yield* walk(this.#root)
   }
 
   each(see: (thing: T) => void): void {

@@ -77,6 +77,10 @@ export class SortedBag<T> {
     this.#lastRanks.splice(at, 1)
   }
 
+  *[Symbol.iterator](): Generator<T> {
+    for (const { values } of this.#buckets) yield* values
+  }
+
   /** In order, until `see` answers false. */
   each(see: (value: T, count: number) => boolean): void {
     for (const { values, counts } of this.#buckets) {

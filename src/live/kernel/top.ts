@@ -2,6 +2,7 @@
 import type { Plan } from '../../protocol/plan.ts'
 import type { Columns, Row } from '../../protocol/relations.ts'
 import { Batch, NOTHING } from './batch.ts'
+import { aboutBytes, sortedRowBytes } from './bytes.ts'
 import { loadBag, type Operator, type State } from './operator.ts'
 import { SortedBag, type Order } from './sorted-bag.ts'
 import { compareRows, indexOf, keyOfRow, rankBy, typesOf } from './values.ts'
@@ -55,6 +56,7 @@ export function top(input: Operator, plan: Top, columns: Columns): Operator {
     },
     rows: (see) => shown.forEach(({ row, count }) => see(row, count)),
     held: () => bag.size,
+    bytes: () => aboutBytes(bag, bag.size, sortedRowBytes),
     dump: () => {
       const rows: State[] = []
       bag.each((row, count) => rows.push([keyOfRow(row), count]) > 0)

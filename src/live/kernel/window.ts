@@ -2,6 +2,7 @@
 import type { Plan } from '../../protocol/plan.ts'
 import type { Columns, Row } from '../../protocol/relations.ts'
 import { Batch } from './batch.ts'
+import { aboutBytes, sortedRowBytes } from './bytes.ts'
 import { loadBag, type Operator, type State } from './operator.ts'
 import { SortedBag } from './sorted-bag.ts'
 import { compareRows, indexOf, keyOfRow, rankBy, typesOf } from './values.ts'
@@ -54,6 +55,7 @@ export function window(
       return out
     },
     held: () => shown.size + future.size,
+    bytes: () => aboutBytes(shown, shown.size, sortedRowBytes) + aboutBytes(future, future.size, sortedRowBytes),
     dump: () =>
       [shown, future].map((bag) => {
         const rows: State[] = []
