@@ -111,7 +111,8 @@ test('where the log begins anew, its clients get the rows anew', async () => {
   expect(await client.ask('Status')).toHaveProperty('Status.1.queries.length', 3)
 })
 
-test('where the log begins anew while pieces are still waited for, they are asked for anew', async () => {
+/** Beside another peer, which says nothing: a client that waits for what it holds. */
+async function waiting() {
   const dialled: { closed: (reason: string) => void }[] = []
   const { stage, beginAnew } = await newStageOfLogs({
     dial: (_, events) => {
@@ -121,7 +122,6 @@ test('where the log begins anew while pieces are still waited for, they are aske
   })
   const client = await stage.connect()
   await client.ask('Register', { name: 'states', plan: byState })
-  // Another peer, which says nothing.
   await stage.sql(
     `insert into callplane.peers (namespace, id, expires_at, tick, lag, clients, slow_clients, queries, state_rows,
        address, secret)
@@ -130,6 +130,11 @@ test('where the log begins anew while pieces are still waited for, they are aske
   )
   const heard = client.ask('Interest', { name: 'states' })
   await expect.poll(() => dialled.length).toBe(1)
+  return { stage, beginAnew, client, heard, dialled }
+}
+
+test('where the log begins anew while pieces are still waited for, they are asked for anew', async () => {
+  const { stage, beginAnew, client, heard, dialled } = await waiting()
   await beginAnew()
   await expect.poll(() => dialled.length).toBe(2)
   // It is gone, and its piece is this peer's.
@@ -137,6 +142,12 @@ test('where the log begins anew while pieces are still waited for, they are aske
   expect(await heard).toHaveProperty('Ok')
   await enqueue(stage, 2)
   await expect.poll(() => client.rows('states')).toEqual([{ service: 'greeter', state: 'pending', count: 2 }])
+})
+
+test('who waits for pieces of a query that is unregistered hears that it is', async () => {
+  const { stage, heard } = await waiting()
+  await (await stage.connect()).ask('Unregister', { name: 'states' })
+  expect(await heard).toMatchObject({ Error: [expect.anything(), 'not_found', expect.anything()] })
 })
 
 test('what goes while it begins leaves nothing behind, and what nobody watches is let go', async () => {
