@@ -305,14 +305,15 @@ create table if not exists callplane.heads (
   expires_at timestamptz
 );
 
--- Peers that have clients in a namespace, and how each does. A lease, which is renewed only while something happens there: over
--- an idle plane all of them run out, and nobody is missed. Where something does happen, whoever was poked for it and renewed
--- finds those who were poked as well and did not: one deletes the row, and with it appends the command PeerGone, so that all
--- hear of it at the same tick. One that lives all the same comes back with its next renewal.
+-- Peers that have clients in a namespace, or were invited to share its queries, and how each does. A lease, which is renewed
+-- only while something happens there: over an idle plane all of them run out, and nobody is missed. Where something does happen,
+-- whoever was poked for it and renewed finds those who were poked as well and did not: one deletes the row, and with it appends
+-- the command PeerGone, so that all hear of it at the same tick. One that lives all the same comes back with its next renewal.
 --
 -- A query that is registered with shards runs in pieces, each of which reads some of the rows. The peer that its clients are
--- connected to, its owner, shares the pieces out among the peers here, hears of each from its holder, and tells a tick once all
--- have come as far. A holder that is lost is replaced by another, which begins where the owner is.
+-- connected to, its owner, invites the peers of the other processes, shares the pieces out among all that are here, hears of
+-- each from its holder, and tells a tick once all have come as far. A holder that is lost is replaced by another, which begins
+-- where the owner is.
 create table if not exists callplane.peers (
   namespace text not null,
   id uuid not null,

@@ -7,10 +7,9 @@ import { join } from 'node:path'
 import type { PGlite } from '@electric-sql/pglite'
 import { createAdaptorServer } from '@hono/node-server'
 import { Pool } from 'pg'
-import type { Bell } from './bell/bell.ts'
 import { inProcessBell, type LocalBell } from './bell/in-process.ts'
 import { notifyChannel } from './bell/notify.ts'
-import { sharedBell } from './bell/shared.ts'
+import { sharedBell, type SharedBell } from './bell/shared.ts'
 import { insertKey } from './db/keys.ts'
 import { checkSchema, migrate, type Migrated } from './db/migrate.ts'
 import { readSchema } from './db/migrations.node.ts'
@@ -70,8 +69,8 @@ export async function startOnPostgres(databaseUrl: string, options: ListenOption
   const database = pgSql({ connectionString: databaseUrl })
   try {
     await checkSchema(database.sql)
-    return await listen({ ...database, log: threadedLogOf(databaseUrl) }, options, (local) =>
-      sharedBell(local, notifyChannel(database)),
+    return await listen({ ...database, log: threadedLogOf(databaseUrl) }, options, (local, invited) =>
+      sharedBell(local, notifyChannel(database), { invited }),
     )
   } catch (error) {
     await database.close()
@@ -214,12 +213,14 @@ async function keepKey(sql: Sql, key: string): Promise<void> {
 async function listen(
   { sql, log, close }: { sql: Sql; log: LogSource; close: () => Promise<void> },
   { port, host, ...options }: ListenOptions,
-  bellOver: (local: LocalBell) => Bell & { close(): void | Promise<void> },
+  bellOver: (local: LocalBell, invited: (namespace: string) => void) => LocalBell | SharedBell,
 ): Promise<RunningPlane> {
   const sweep = () => logged(app.plane, () => maintain(app.plane))
   const told: { peer?: Peer } = {}
   const poke = (): void => told.peer?.poke()
-  const bell = bellOver(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY, sweep, armed: poke }))
+  const local = inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY, sweep, armed: poke })
+  const bell = bellOver(local, (namespace) => told.peer?.join(namespace))
+  const invite = 'invite' in bell ? (namespace: string) => bell.invite(namespace) : undefined
   const app = createApp({
     sql: tellingSql(sql, poke),
     bell,
@@ -228,7 +229,7 @@ async function listen(
     ...options,
   })
   const listening: { address: string | null } = { address: null }
-  const peer = livePeer(app, log, { address: () => listening.address, leaseMs: options.peerLeaseMs })
+  const peer = livePeer(app, log, { address: () => listening.address, invite, leaseMs: options.peerLeaseMs })
   told.peer = peer
   app.plane.sweeps.outage.begin()
   const serverOptions = { shouldUpgradeCallback: isWebSocketRequest }

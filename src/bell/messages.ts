@@ -1,4 +1,4 @@
-// What processes tell each other over a channel: rings, as few texts, each of which Postgres takes.
+// What processes tell each other over a channel: rings, as few texts, each of which Postgres takes, and invitations.
 import type { Ring } from './bell.ts'
 
 /** From whom, and what: whatever it says, a message arms the bells of all who hear it. */
@@ -10,6 +10,8 @@ export interface Message {
   look?: string[]
   due?: [namespace: string, service: string, jobs: number][]
   ended?: [namespace: string, id: string][]
+  /** Whose live queries are to be shared. */
+  invited?: string
 }
 
 /** Postgres takes 7,999 bytes, and names and ids are ASCII. */

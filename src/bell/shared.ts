@@ -35,7 +35,18 @@ const RESEND_MS = 1_000
 /** The bell of a process is armed for all namespaces at once. */
 const ANY = ''
 
-export function sharedBell(local: LocalBell, channel: Channel): Bell & { close(): Promise<void> } {
+export interface SharedBell extends Bell {
+  /** Asks all other processes to share the live queries of a namespace. Whether there may be any. Never rejects. */
+  invite(namespace: string): Promise<boolean>
+  close(): Promise<void>
+}
+
+/** `invited`: another process asks that. */
+export function sharedBell(
+  local: LocalBell,
+  channel: Channel,
+  { invited = () => {} }: { invited?: (namespace: string) => void } = {},
+): SharedBell {
   const self = crypto.randomUUID()
   let untold: News = new Map()
   let isHearing = false
@@ -82,7 +93,8 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
   }
 
   function receive(text: string): void {
-    const { from, isHello, look = [], due = [], ended = [] } = JSON.parse(text) as Message // from a process of our own
+    const message = JSON.parse(text) as Message // from a process of our own
+    const { from, isHello, look = [], due = [], ended = [] } = message
     if (from === self) return
     isAccompanied = true
     void local.arm(ANY)
@@ -90,6 +102,7 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
       countedAtMs = performance.now()
       armedAtMs = -Infinity // it has not heard
     }
+    if (message.invited !== undefined) invited(message.invited)
     for (const namespace of look) local.lookAgain(namespace)
     for (const [namespace, service, jobs] of due) void local.ring({ namespace, due: [{ service, jobs }] })
     for (const [namespace, of] of Map.groupBy(ended, ([name]) => name)) {
@@ -171,6 +184,16 @@ export function sharedBell(local: LocalBell, channel: Channel): Bell & { close()
       await local.ring({ namespace, due, ended })
       addRing(untold, { namespace, due, ended })
       void tellOthers()
+    },
+
+    async invite(namespace) {
+      try {
+        if (isHopeless || !(await hasCompany())) return false
+        await channel.send(textOf({ from: self, invited: namespace }))
+        return true
+      } catch {
+        return false // What goes on is invited for again.
+      }
     },
 
     async close() {

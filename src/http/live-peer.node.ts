@@ -26,18 +26,21 @@ export interface LogSource {
   close(): Promise<void>
 }
 
-/** Where others reach it; and of its presence among them the lease, if not the usual one. */
+/** Where others reach it, and how it reaches them; and of its presence among them the lease, if not the usual one. */
 export interface LivePeerOptions {
   address: () => string | null
+  /** As the peer knows it. */
+  invite?: ((namespace: string) => Promise<boolean>) | undefined
   leaseMs?: number | undefined
 }
 
 /** Closing it closes its log. */
-export function livePeer(app: App, log: LogSource, { address, leaseMs }: LivePeerOptions): Peer {
+export function livePeer(app: App, log: LogSource, { address, invite, leaseMs }: LivePeerOptions): Peer {
   const peer = new Peer({
     ...livePeerOptions(app),
     dial,
     address,
+    ...(invite === undefined ? {} : { invite }),
     sql: log.sql,
     openLog: log.openLog,
     closed: () => log.close(),

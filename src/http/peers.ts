@@ -1,4 +1,4 @@
-// /v1/peers: the peers of live queries that have clients in a namespace.
+// /v1/peers: the peers of live queries of a namespace.
 import { Hono } from 'hono'
 import { findPeers } from '../live/find-peers.ts'
 import { either } from './answer.ts'

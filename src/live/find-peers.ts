@@ -1,4 +1,4 @@
-// The peers that have clients in a namespace, and how each said that it does.
+// The peers of a namespace, and how each said that it does.
 import type { Sql } from '../db/sql.ts'
 import type { PeerListed } from '../protocol/peers.ts'
 

@@ -34,6 +34,11 @@ export interface PeerOptions {
   dial?: Dial
   /** Where others reach this one over HTTP; null: they do not. */
   address?: () => string | null
+  /**
+   * Asks the peers of all other processes to join a namespace, so that they hold pieces of its queries. Whether there may be any;
+   * never rejects. Default: there are none.
+   */
+  invite?: (namespace: string) => Promise<boolean>
   /** What a query may hold. Default 1,000,000 rows. */
   maxRows?: number
   /** A namespace without clients goes on for so long, and so does a query, for those that come back. Default 60 s. */
@@ -100,12 +105,22 @@ export class Peer implements Acceptor {
     else for (const { room } of this.#rooms.values()) room.poke()
   }
 
+  /** It was invited: it can be asked for pieces of queries of the namespace, until it has not been for a while. */
+  join(namespace: string): void {
+    const { dial, address = () => null } = this.#options
+    if (this.#isOver || dial === undefined || address() === null) return
+    const known = this.#rooms.get(namespace)
+    const entry = known ?? this.#add(namespace)
+    if (entry.sessions === 0) this.#endLater(namespace, entry)
+    if (known === undefined) entry.room.join().catch(() => {}) // With its next turn it is.
+  }
+
   /** What it has made of a namespace's log, for who compares peers; null where none of its clients is. */
   stateOf(namespace: string): RoomState | null {
     return this.#rooms.get(namespace)?.room.state ?? null
   }
 
-  /** How it does, in each namespace where it has clients. */
+  /** How it does, in each namespace where it has clients, or was invited. */
   status(): PeerStatus[] {
     return Array.from(this.#rooms.values(), ({ room }) => room.status())
   }
@@ -121,13 +136,17 @@ export class Peer implements Acceptor {
   }
 
   #enter(namespace: string, { isPeer }: { isPeer: boolean }): Room {
-    const known = this.#rooms.get(namespace)
-    const entry = known ?? { room: this.#open(namespace), sessions: 0, peers: 0 }
-    if (known === undefined) this.#rooms.set(namespace, entry)
+    const entry = this.#rooms.get(namespace) ?? this.#add(namespace)
     clearTimeout(entry.timer)
     entry.sessions++
     if (isPeer) entry.peers++
     return entry.room
+  }
+
+  #add(namespace: string): RoomEntry {
+    const entry = { room: this.#open(namespace), sessions: 0, peers: 0 }
+    this.#rooms.set(namespace, entry)
+    return entry
   }
 
   #open(namespace: string): Room {
@@ -141,6 +160,7 @@ export class Peer implements Acceptor {
       presence,
       dial,
       address,
+      invite,
       builtIn = new Map<string, Plan>(),
     } = this.#options
     const { arm = async () => {}, checkpoint = () => null } = this.#options
@@ -159,6 +179,7 @@ export class Peer implements Acceptor {
       ...(presence === undefined ? {} : { presence }),
       ...(dial === undefined ? {} : { dial }),
       ...(address === undefined ? {} : { address }),
+      ...(invite === undefined ? {} : { invite: () => invite(namespace) }),
     })
   }
 
@@ -179,7 +200,12 @@ export class Peer implements Acceptor {
     const entry = this.#rooms.get(namespace)
     if (entry === undefined) return
     if (isPeer) entry.peers--
-    if (--entry.sessions > 0) return
+    if (--entry.sessions === 0) this.#endLater(namespace, entry)
+  }
+
+  /** Unless somebody comes. */
+  #endLater(namespace: string, entry: RoomEntry): void {
+    clearTimeout(entry.timer)
     entry.timer = setTimeout(() => {
       this.#rooms.delete(namespace)
       entry.room.close().catch((error: unknown) => {

@@ -1,12 +1,12 @@
-// Which peers have clients in a namespace: each holds a lease on a row, renews it while something happens, and is announced as
-// gone by the others where it does not.
+// Which peers have clients in a namespace, or share its queries: each holds a lease on a row, renews it while something happens,
+// and is announced as gone by the others where it does not.
 //
 //   poked ── renew ── poked ── renew ── … ── idle: nobody renews, nobody is missed
 //     └── one that was poked as well, and whose lease has run out since ──▶ PeerGone, once, in the log
 import type { Sql } from '../db/sql.ts'
 import { isGood, newSecret } from './ticket.ts'
 
-const LEASE_MS = 30_000
+export const LEASE_MS = 30_000
 /** Of a lease. */
 const RENEW_AFTER = 1 / 6
 /** Who renewed so lately was poked less than a lease ago, and so was everybody else: had they lived, they would have renewed. */

@@ -144,6 +144,7 @@ export class Queries {
 
   /** Once a second: progress, and an end for what nobody wants any more. `isOwing`: there is more to do. */
   turn(): { isWatched: boolean; hasTime: boolean; isOwing: boolean } {
+    const { neighbours, ticks } = this.#options
     const nowMs = performance.now()
     let [isWatched, hasTime, isOwing] = [false, false, false]
     for (const standing of this.#running.values()) {
@@ -157,9 +158,10 @@ export class Queries {
         this.#end(standing)
       } else isOwing = true
     }
-    for (const gathering of this.#gatherings.values()) {
+    for (const [name, gathering] of this.#gatherings) {
       gathering.ensure()
       isOwing ||= gathering.isMoving
+      if ((this.#running.get(name)?.audience.size ?? 0) > 0) neighbours?.stepped(ticks.now)
     }
     return { isWatched, hasTime, isOwing }
   }
@@ -226,7 +228,7 @@ export class Queries {
   async #gather(name: string, registered: Registered): Promise<Standing> {
     const { neighbours, peer, maxRows, ticks: log } = this.#options
     const [flow, { plan, shards }] = [this.#flow, registered]
-    await neighbours?.look()
+    await neighbours?.look(log.now)
     this.#checkOpen()
     const gathering = new Gathering(name, this.#registry.divide(registered), {
       peer,

@@ -27,6 +27,8 @@ export interface RoomOptions {
   dial?: Dial
   /** Where they reach this one over HTTP; null: they do not. */
   address?: () => string | null
+  /** Asks all other processes to take part. Whether there may be any. Default: there are none. */
+  invite?: () => Promise<boolean>
   /** Lets other things have their turn. */
   breathe: () => Promise<void>
   /** What a query may hold. */

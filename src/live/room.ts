@@ -16,7 +16,7 @@ import type { RelationChange } from './kernel/dataflow.ts'
 import type { Entry } from './log.ts'
 import { Neighbours } from './neighbours.ts'
 import type { LogReader } from './reader.ts'
-import { Presence } from './presence.ts'
+import { LEASE_MS, Presence } from './presence.ts'
 import { Queries } from './queries.ts'
 import type { Registry } from './registry.ts'
 import { Resume } from './resume.ts'
@@ -121,6 +121,12 @@ export class Room {
     await this.#options.arm()
     const check = (command: Command): void => this.#registry.check(command)
     return this.#line.append(client, commands, { check, appended: () => this.#reader.poke() })
+  }
+
+  /** The others are to know that it is there. */
+  async join(): Promise<void> {
+    await this.#begun.promise
+    await this.#presence.renew()
   }
 
   /** Whether another peer may ask for pieces of queries. */
@@ -261,11 +267,17 @@ export class Room {
   }
 
   #neighbours(): Neighbours | null {
-    const { dial, peer } = this.#options
+    const {
+      dial,
+      peer,
+      invite = async () => false,
+      presence: { leaseMs: inviteEveryMs = LEASE_MS } = {},
+    } = this.#options
     if (dial === undefined) return null
     const listen = (reach: Reach, request: Interest): Promise<void> => this.listen(reach, request)
     const leave = (reach: Reach): void => this.leaveAll(reach)
-    return new Neighbours({ namespace: this.#namespace, peer, presence: this.#presence, dial, listen, leave })
+    const [namespace, presence] = [this.#namespace, this.#presence]
+    return new Neighbours({ namespace, peer, presence, dial, invite, inviteEveryMs, listen, leave })
   }
 
   #unable(event: string, reason: unknown): void {

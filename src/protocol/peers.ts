@@ -7,7 +7,7 @@ const count = (description: string) => integer({ min: 0, max: Number.MAX_SAFE_IN
 
 const peerListed = answer({
   id: uuid(),
-  startedAt: instant('since when it has clients in the namespace'),
+  startedAt: instant('since when it is there'),
   seenAt: instant('when it last told what follows: every few seconds, while something happens'),
   isAwake: boolean(),
   tick: count('how far it has come in the log'),
@@ -26,7 +26,7 @@ export const listPeers: Endpoint<never, TypeOf<typeof listPeersAnswer>> = {
   method: 'GET',
   path: '/v1/peers',
   scope: 'watch',
-  summary: 'Lists the peers of live queries that have clients in the namespace.',
+  summary: 'Lists the peers of live queries that have clients in the namespace, or share its queries.',
   request: null,
   answer: listPeersAnswer,
   form: 'either',

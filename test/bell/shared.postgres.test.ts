@@ -41,12 +41,15 @@ function process(change: (channel: Channel) => Channel = (channel) => channel) {
       return count
     },
   })
-  const bell = sharedBell(inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY }), channel)
+  const invitations: string[] = []
+  const local = inProcessBell({ lookEveryMs: Number.POSITIVE_INFINITY })
+  const bell = sharedBell(local, channel, { invited: (namespace) => void invitations.push(namespace) })
   onTestFinished(() => bell.close())
   const ownHellos = (texts: string[]) => texts.filter((text) => text === sent.find((one) => one.includes('"isHello"')))
   return {
     bell,
     sent,
+    invitations,
     counted: () => counted,
     rings: () => sent.filter((text) => /"(look|due|ended)"/.test(text)),
     /** It listens, and each hello of its own has come round: the looks that they ask for are over. */
@@ -66,6 +69,27 @@ const toldJobs = (texts: string[]) =>
   texts.flatMap((text) => (JSON.parse(text) as Message).due ?? []).reduce((sum, [, , jobs]) => sum + jobs, 0)
 const runner = (services = ['s']) => ({ namespace: 'n', claimId: crypto.randomUUID(), services, kind: services.join() })
 const due = (service = 's', jobs = 1) => ({ namespace: 'n', due: [{ service, jobs }] })
+
+test('an invitation is heard by the others, and by who sends it not; one that is alone sends none', async () => {
+  const alone = process((channel) => ({ ...channel, countListeners: async () => 1 }))
+  await alone.hears()
+  expect(await alone.bell.invite('n')).toBe(false)
+  const [a, b, c] = [process(), process(), process()]
+  await Promise.all([a.hears(), b.hears(), c.hears()])
+  expect(await a.bell.invite('m')).toBe(true)
+  await expect.poll(() => [b.invitations, c.invitations]).toEqual([['m'], ['m']])
+  expect([a.invitations, alone.sent.filter((text) => text.includes('invited'))]).toEqual([[], []])
+})
+
+test('an invitation that cannot be sent is nobody’s', async () => {
+  const cut = process((channel) => ({
+    ...channel,
+    send: (text) => (text.includes('invited') ? Promise.reject(new Error('cut')) : channel.send(text)),
+    countListeners: async () => 2,
+  }))
+  await cut.hears()
+  expect(await cut.bell.invite('n')).toBe(false)
+})
 
 test('a job that one process makes wakes a runner that waits at another', async () => {
   const [a, b] = [process(), process()]

@@ -278,6 +278,29 @@ test('each of three peers holds at most 45 % of the rows that one would', async 
   }
 }, 120_000)
 
+test('processes without a client hold pieces too: those that are there, and those that begin later', async () => {
+  const namespace = 'invited'
+  const key = await keyOf(database.sql, namespace)
+  const options = { peerLeaseMs: 3_000 }
+  const [first] = await Promise.all([planeOfTest(url, options), planeOfTest(url, options)])
+  const owner = await first.connect(key)
+  const name = shared('states')
+  await watch(owner, name, PLANS['states'] ?? jobs.plan, 3)
+  /** How many of them run something, as they say themselves while something happens. */
+  const holders = async () => {
+    await write(namespace, 1)
+    const rows = await database.sql('select 1 from callplane.peers where namespace = $1 and queries > 0', [namespace])
+    return rows.length
+  }
+  await expect.poll(holders, { timeout: SLOW_MS }).toBe(2)
+  await planeOfTest(url, options)
+  await expect.poll(holders, { timeout: SLOW_MS }).toBe(3)
+  expect(piecesOf(await statusOf(owner)).filter(({ clients }) => clients > 0)).toHaveLength(1)
+  await settled(owner, namespace, [name])
+  await expectSql(owner, namespace, 'states', PLANS['states'] ?? jobs.plan)
+  expect(owner.received.filter((result) => 'Reset' in result || 'Error' in result)).toEqual([])
+}, 120_000)
+
 test('while holders are killed and come back, nobody sees a wrong row, no diff twice, and none is missing', async () => {
   const namespace = 'killed'
   const { owner, planes, clients, key } = await setup(namespace)
