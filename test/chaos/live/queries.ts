@@ -26,8 +26,11 @@ export const PLANS: Record<string, Plan> = {
     .count().plan,
   kinds: from('jobs').select('function', 'state', 'failure').distinct().plan,
   waiting: from('jobs').where({ state: 'pending', function: 'hello' }).select('id').plan,
+  divided: from('jobs').groupBy('function', 'state').count().plan,
 }
 export const NAMES = Object.keys(PLANS)
+/** Those that the peers share. */
+export const SHARDS: Record<string, number> = { divided: 3 }
 
 /** The same in SQL, values in the order of the columns. Nothing is as young as the window is long. */
 export async function rowsBySql(
@@ -37,10 +40,12 @@ export async function rowsBySql(
 ): Promise<Record<string, string[]>> {
   const ask = async (text: string, ...params: string[][]): Promise<string[]> =>
     textsOf(await sql(text, [namespace, ...params]))
+  const states = await ask(
+    /* sql */ `select function, state, count(*) as count from callplane.jobs where namespace = $1 group by function, state`,
+  )
   return {
-    states: await ask(
-      /* sql */ `select function, state, count(*) as count from callplane.jobs where namespace = $1 group by function, state`,
-    ),
+    states,
+    divided: states,
     first: await ask(/* sql */ `
       select id, function from callplane.jobs where namespace = $1 and state = 'pending' order by id limit 10`),
     lately: [],

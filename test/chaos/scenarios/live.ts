@@ -9,7 +9,7 @@ import { Ledger } from '../live/ledger.ts'
 import { Memory } from '../live/memory.ts'
 import { Owners } from '../live/owners.ts'
 import { LivePeers, WITNESS } from '../live/peers.ts'
-import { NAMES, PLANS, rowsBySql } from '../live/queries.ts'
+import { NAMES, PLANS, SHARDS, rowsBySql } from '../live/queries.ts'
 import { SdkWatcher } from '../live/sdk-watcher.ts'
 import { Watcher } from '../live/watcher.ts'
 import type { Started } from '../processes.ts'
@@ -42,7 +42,7 @@ export const live: Scenario = {
     // One that watches nothing makes what the others watch, at a peer that may give the ticks.
     const maker = new Watcher({ name: 'the maker', url: () => peers.urlOf('a'), key, ledger, names: [] })
     const owners = await Owners.begin(maker)
-    for (const [name, plan] of Object.entries(PLANS)) await maker.ask('Register', { name, plan })
+    for (const [name, plan] of Object.entries(PLANS)) await maker.ask('Register', { name, plan, shards: SHARDS[name] })
     const watched = { url, key, ledger, names: NAMES }
     const clients = [
       ...Array.from({ length: CLIENTS }, (_, n) => new Watcher({ name: `client ${n}`, ...watched })),
