@@ -239,7 +239,9 @@ create table if not exists callplane.attempts (
 -- which order they become visible. The tick does: it is given to rows that have committed, by one at a time.
 --
 -- What clients of live queries ask for all to see is in the same log, as `command`s, so that every peer applies it at the same
--- place of it; and so are runners that come and go, and functions that they bring.
+-- place of it; and so are runners that come and go, and functions that they bring. A peer that begins applies all that clients
+-- have asked for. So that this does not grow for ever, it is replaced once it is an hour old: by fewer commands that make the
+-- same, all of them at the last tick that they replace.
 create table if not exists callplane.events (
   namespace text not null,
   subject_id uuid not null, -- the job or the runner; of a command, the client that sent it
@@ -302,7 +304,9 @@ create table if not exists callplane.heads (
   base_tick int8 not null default 0,
   epoch int8 not null default 0,
   holder uuid,
-  expires_at timestamptz
+  expires_at timestamptz,
+  -- The commands up to there were replaced by fewer that make the same, once they were an hour old and many.
+  condensed_tick int8 not null default 0
 );
 
 -- Peers that have clients in a namespace, or were invited to share its queries, and how each does. A lease, which is renewed

@@ -3,7 +3,7 @@ import { splitStatements } from './split-statements.ts'
 import { isTransient, SqlError, waitFor, type Sql } from './sql.ts'
 
 /** Raised by each migration, together with `schema.sql`, which is always the newest. */
-export const SCHEMA_VERSION = 6
+export const SCHEMA_VERSION = 7
 
 /** A file `NNN-name.sql`: it takes a database from version NNN - 1 to NNN. */
 export interface Migration {

@@ -54,6 +54,9 @@ export function isKept(command: Command): boolean {
   return !('Time' in command || 'Put' in command || 'Drop' in command || 'PeerGone' in command)
 }
 
+/** Of an event `e`: a command that stays in the log. */
+const STAYS = /* sql fragment */ `(e.command ? 'number' or e.command -> 'command' ? 'Due')`
+
 /** A command with the number under which its peer waits for it; none where no client sent it. */
 export interface Sent {
   number?: number
@@ -135,14 +138,85 @@ async function readTables(sql: Sql, namespace: string): Promise<Appended[]> {
 
 /** What a peer applies that begins at a tick. Rows of tables may be newer: what comes by the log makes them so again. */
 export async function readCommands(sql: Sql, namespace: string, { until }: { until: number }): Promise<Appended[]> {
+  return [...(await readTables(sql, namespace)), ...(await readSent(sql, namespace, { until }))]
+}
+
+/** The commands that stay in the log, up to a tick. */
+export async function readSent(sql: Sql, namespace: string, { until }: { until: number }): Promise<Appended[]> {
   const rows = await sql<EntryRow>(
     /* sql */ `
     select ${ENTRY_COLUMNS} from callplane.events e
     where e.namespace = $1 and e.command is not null and e.tick <= $2::int8
-      and (e.command ? 'number' or e.command -> 'command' ? 'Due')
+      and ${STAYS}
     order by e.tick nulls last, e.at, e.subject_id, e.place nulls first`,
     [namespace, until],
   )
-  const sent = rows.map(({ command, at_ms: atMs }) => ({ command: (command as unknown as Sent).command, atMs })) // as appended
-  return [...(await readTables(sql, namespace)), ...sent]
+  return rows.map(({ command, at_ms: atMs }) => ({ command: (command as unknown as Sent).command, atMs })) // as appended
+}
+
+/** Commands that were appended long ago: how many, and the tick of the last. `condensedTick`: up to there they were condensed before. */
+export interface OldCommands {
+  count: number
+  tick: number
+  condensedTick: number
+}
+
+/** Null where there are none. */
+export async function findCommandsToCondense(
+  sql: Sql,
+  namespace: string,
+  { keptMs }: { keptMs: number },
+): Promise<OldCommands | null> {
+  const [row] = await sql<{ count: number; tick: number | null; condensed_tick: number }>(
+    /* sql */ `
+    select h.condensed_tick, old.count, old.tick
+    from callplane.heads h, (
+      select count(*) as count, max(e.tick) as tick from callplane.events e
+      where e.namespace = $1 and e.command is not null and e.tick is not null
+        and e.at <= now() - $2::int8 * interval '1 millisecond' and ${STAYS}
+    ) old
+    where h.namespace = $1`,
+    [namespace, keptMs],
+  )
+  if (row === undefined || row.tick === null) return null
+  return { count: row.count, tick: row.tick, condensedTick: row.condensed_tick }
+}
+
+/**
+ * Puts these commands in the place of those up to a tick, as if one client had sent them at once. Whether it did: somebody else may
+ * have meanwhile. Who has come no further begins anew.
+ */
+export async function replaceCommands(
+  sql: Sql,
+  namespace: string,
+  commands: readonly Command[],
+  { tick, condensedTick, atMs }: OldCommands & { atMs: number },
+): Promise<boolean> {
+  const [row] = await sql<{ done: number }>(
+    /* sql */ `
+    with head as (
+      update callplane.heads set condensed_tick = $2::int8, base_tick = greatest(base_tick, $2::int8)
+      where namespace = $1 and condensed_tick = $3::int8
+      returning namespace
+    ), gone as (
+      delete from callplane.events e using head
+      where e.namespace = $1 and e.command is not null and e.tick <= $2::int8
+        and (${STAYS} or e.command -> 'command' ? 'PeerGone')
+    ), made as (
+      insert into callplane.events (namespace, subject_id, at, tick, command, place)
+      select head.namespace, $4::uuid, timestamptz 'epoch' + $5::int8 * interval '1 millisecond', $2::int8,
+        c.command::jsonb, c.place
+      from head, unnest($6::text[]) with ordinality as c (command, place)
+    )
+    select count(*) as done from head`,
+    [
+      namespace,
+      tick,
+      condensedTick,
+      crypto.randomUUID(),
+      atMs,
+      commands.map((command, number) => JSON.stringify({ number, command } satisfies Sent)),
+    ],
+  )
+  return row?.done === 1
 }

@@ -69,6 +69,8 @@ export class Registry {
   /** Built in, and the clients' own. */
   readonly relations = new Map<string, Columns>(RELATIONS)
   nowMs = 0
+  /** Commands that stay in the log, of those that made it. */
+  applied = 0
   readonly #builtIn: ReadonlyMap<string, Registered>
   readonly #queries = new Map<string, Registered>()
   readonly #own = new Map<string, OwnRelation>()
@@ -124,7 +126,9 @@ export class Registry {
 
   /** `atMs`: when it was appended. What was given for a time up to then comes first. */
   apply(command: Command, atMs: number): Applied {
-    const changes = isKept(command) ? this.reach(atMs) : []
+    const isOfLog = isKept(command)
+    if (isOfLog) this.applied++
+    const changes = isOfLog ? this.reach(atMs) : []
     try {
       return { changes: [...changes, ...this.#apply(command)], error: null }
     } catch (error) {

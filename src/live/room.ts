@@ -10,6 +10,7 @@ import { answeredWithin } from '../protocol/object-message.ts'
 import { frameOf, Listener, type Interest, type Reach } from './audience.ts'
 import { CommandLine } from './command-line.ts'
 import type { Command, Sent } from './commands.ts'
+import { Condenser } from './condense.ts'
 import { loadCheckpoint } from './checkpoint.ts'
 import { errorFrame } from './fault.ts'
 import type { RelationChange } from './kernel/dataflow.ts'
@@ -47,6 +48,7 @@ export class Room {
   readonly #begun: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #resume: Resume
   readonly #presence: Presence
+  readonly #condenser: Condenser
   #registry: Registry
   readonly #queries: Queries
   #isOver = false
@@ -63,6 +65,7 @@ export class Room {
     this.#resume = new Resume({ ...options, namespace, maxRows, poke })
     this.#presence = new Presence({ ...options, ...options.presence, namespace, load: () => loadOf(this.status()) })
     this.#line = new CommandLine(options.sql, namespace)
+    this.#condenser = new Condenser(options.sql, namespace, { breathe: options.breathe })
     this.#time = new WindowTime(options.sql, namespace, crypto.randomUUID())
     this.#queries = new Queries(state, {
       ...options,
@@ -257,6 +260,7 @@ export class Room {
   /** Once a second: time for windows, progress, and an end for what nobody wants any more. Says whether there is more to do. */
   #turn(): boolean {
     this.#presence.turn().catch((error: unknown) => this.#unable('peer_unrenewed', error))
+    this.#condenser.turn(this.#registry.applied).catch((error: unknown) => this.#unable('commands_uncondensed', error))
     const { isWatched, hasTime, isOwing } = this.#queries.turn()
     const { nextMs } = this.#registry
     const wanted = isWatched ? this.#time.wanted({ nextMs, hasWindow: hasTime }) : null

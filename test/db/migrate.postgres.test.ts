@@ -194,6 +194,7 @@ describe('the files of this build', () => {
     ['004-peers-and-redrives.sql', 'c26615513d998c26b1fd942572c3c4cbdc246c6f9313c020db5a746d527bd600'],
     ['005-peers-share-queries.sql', 'f7e49432b52274893a261d8cfae18829be6e953317450d89d8c7faf3ec3d4fb0'],
     ['006-memory-of-peers.sql', '267a6b752e665b0aba615f21648c980fcebc4c086441de1b8d9b95b158fb9a7c'],
+    ['007-condensed-commands.sql', '8a20bcecc229ed8baa4afcdad38d29c30ce96276ab2451f0922d3df53234dee0'],
   ])('%s stays as it was when databases took it', (name, digest) => {
     const { migrations } = readSchema()
     const text = migrations.find((one) => one.name === name)?.text ?? ''
@@ -205,10 +206,9 @@ describe('the files of this build', () => {
     const first = readFileSync(new URL('./schema-1.sql', import.meta.url), 'utf8')
     await migrate(sql, { schema: first, migrations: [], target: 1 })
     await migrate(sql, { schema, migrations: migrations.slice(0, -1), target: SCHEMA_VERSION - 1 })
-    await sql(`insert into callplane.peers (namespace, id, expires_at, tick, lag, clients, slow_clients, queries, state_rows)
-      values ('n', gen_random_uuid(), now(), 0, 0, 0, 0, 0, 0)`)
+    await sql(`insert into callplane.heads (namespace, watched_from) values ('n', now())`)
     expect(await migrate(sql, readSchema())).toMatchObject({ from: SCHEMA_VERSION - 1, to: SCHEMA_VERSION })
-    expect(await sql('select state_bytes from callplane.peers')).toStrictEqual([{ state_bytes: 0 }])
+    expect(await sql('select condensed_tick from callplane.heads')).toStrictEqual([{ condensed_tick: 0 }])
   })
 
   test('are read in order, and must be named by their number', () => {
