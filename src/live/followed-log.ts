@@ -11,7 +11,7 @@ export interface FollowedLogOptions {
   sequencer: () => SequencerCalls
   /** What the peer has already; null: nothing. */
   after?: number | null
-  /** It follows no sooner. Default: at once. */
+  /** It follows once this has resolved. Default: at once. */
   before?: Promise<void> | undefined
   /** Called as it is closed, to tell the sequencer. */
   closed?: () => Promise<void>
@@ -104,9 +104,13 @@ export class FollowedLog implements LogReader {
   async #take(message: Hear): Promise<void> {
     if (this.#isOver) return
     try {
-      if ('begun' in message) return await this.#begin(message.begun)
-      const { after, entries } = message
       const tick = this.#tick ?? -1
+      if ('begun' in message) {
+        // It may have heard so as it followed, and what it knows is of after that.
+        if (tick < message.begun.baseTick) await this.#begin(message.begun)
+        return
+      }
+      const { after, entries } = message
       // A hole: what is in it comes again.
       if (after > tick) return await this.#follow()
       const fresh = entries.filter((entry) => entry.tick > tick)

@@ -53,6 +53,16 @@ test('a log that is opened as the one before is given up follows once the sequen
   expect([...followers]).toEqual(['peer-1'])
 })
 
+test('that the log begins anew is taken in once, however often it is said', async () => {
+  const { calls } = aSequencer()
+  const begun = vi.fn<(head: { tick: number }) => Promise<void>>(async () => {})
+  const log = logsAt(calls).logs.open(NAMESPACE, { ...EVENTS, begun }, null)
+  await expect.poll(() => begun.mock.calls.length).toBe(1)
+  const message = { v, namespace: NAMESPACE, begun: { tick: 20, baseTick: 18 } } as const
+  for (let n = 0; n < 3; n++) await log.hear(message)
+  expect(begun.mock.calls.map(([{ tick }]) => tick)).toEqual([7, 20])
+})
+
 test('farewells of one namespace come one after the other, and hold up no other', async () => {
   const { calls, followers, farewells } = aSequencer()
   const { logs } = logsAt(calls)
