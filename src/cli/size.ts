@@ -1,3 +1,4 @@
+// Sizes as people read them.
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const
 
 /** `512 B`, `1.4 MiB`, `23 GiB`. */

@@ -54,12 +54,17 @@ export function isKept(command: Command): boolean {
   return !('Time' in command || 'Put' in command || 'Drop' in command || 'PeerGone' in command)
 }
 
-/** Of an event `e`: a command that stays in the log. */
-const STAYS = /* sql fragment */ `(e.command ? 'number' or e.command -> 'command' ? 'Due')`
+/** Of an event `e`: a command that is kept in the log. */
+const IS_KEPT = /* sql fragment */ `(e.command ? 'number' or e.command -> 'command' ? 'Due')`
+/** And of the head `h`: that was not replaced by others since. */
+const COUNTS = /* sql fragment */ `${IS_KEPT} and (e.tick > h.condensed_tick
+  or e.tick = h.condensed_tick and e.command ? 'isCondensed')`
 
 /** A command with the number under which its peer waits for it; none where no client sent it. */
 export interface Sent {
   number?: number
+  /** It was made of others, with which it shares the tick of the last. */
+  isCondensed?: true
   command: Command
 }
 
@@ -145,9 +150,9 @@ export async function readCommands(sql: Sql, namespace: string, { until }: { unt
 export async function readSent(sql: Sql, namespace: string, { until }: { until: number }): Promise<Appended[]> {
   const rows = await sql<EntryRow>(
     /* sql */ `
-    select ${ENTRY_COLUMNS} from callplane.events e
-    where e.namespace = $1 and e.command is not null and e.tick <= $2::int8
-      and ${STAYS}
+    select ${ENTRY_COLUMNS} from callplane.heads h
+    join callplane.events e on e.namespace = $1 and e.command is not null and e.tick <= $2::int8
+    where h.namespace = $1 and ${COUNTS}
     order by e.tick nulls last, e.at, e.subject_id, e.place nulls first`,
     [namespace, until],
   )
@@ -167,19 +172,17 @@ export async function findCommandsToCondense(
   namespace: string,
   { keptMs }: { keptMs: number },
 ): Promise<OldCommands | null> {
-  const [row] = await sql<{ count: number; tick: number | null; condensed_tick: number }>(
+  const [row] = await sql<{ count: number; tick: number; condensed_tick: number }>(
     /* sql */ `
-    select h.condensed_tick, old.count, old.tick
-    from callplane.heads h, (
-      select count(*) as count, max(e.tick) as tick from callplane.events e
-      where e.namespace = $1 and e.command is not null and e.tick is not null
-        and e.at <= now() - $2::int8 * interval '1 millisecond' and ${STAYS}
-    ) old
-    where h.namespace = $1`,
+    select h.condensed_tick, count(*) as count, max(e.tick) as tick
+    from callplane.heads h
+    join callplane.events e on e.namespace = $1 and e.command is not null and e.tick is not null
+      and e.at <= now() - $2::int8 * interval '1 millisecond'
+    where h.namespace = $1 and ${COUNTS}
+    group by h.condensed_tick`,
     [namespace, keptMs],
   )
-  if (row === undefined || row.tick === null) return null
-  return { count: row.count, tick: row.tick, condensedTick: row.condensed_tick }
+  return row === undefined ? null : { count: row.count, tick: row.tick, condensedTick: row.condensed_tick }
 }
 
 /**
@@ -192,16 +195,13 @@ export async function replaceCommands(
   commands: readonly Command[],
   { tick, condensedTick, atMs }: OldCommands & { atMs: number },
 ): Promise<boolean> {
+  const sent = commands.map((command, number): Sent => ({ number, isCondensed: true, command }))
   const [row] = await sql<{ done: number }>(
     /* sql */ `
     with head as (
       update callplane.heads set condensed_tick = $2::int8, base_tick = greatest(base_tick, $2::int8)
       where namespace = $1 and condensed_tick = $3::int8
       returning namespace
-    ), gone as (
-      delete from callplane.events e using head
-      where e.namespace = $1 and e.command is not null and e.tick <= $2::int8
-        and (${STAYS} or e.command -> 'command' ? 'PeerGone')
     ), made as (
       insert into callplane.events (namespace, subject_id, at, tick, command, place)
       select head.namespace, $4::uuid, timestamptz 'epoch' + $5::int8 * interval '1 millisecond', $2::int8,
@@ -209,14 +209,19 @@ export async function replaceCommands(
       from head, unnest($6::text[]) with ordinality as c (command, place)
     )
     select count(*) as done from head`,
-    [
-      namespace,
-      tick,
-      condensedTick,
-      crypto.randomUUID(),
-      atMs,
-      commands.map((command, number) => JSON.stringify({ number, command } satisfies Sent)),
-    ],
+    [namespace, tick, condensedTick, crypto.randomUUID(), atMs, sent.map((one) => JSON.stringify(one))],
   )
   return row?.done === 1
+}
+
+/** Deletes the commands that were replaced, and what was said by the way up to there. */
+export async function forgetReplaced(sql: Sql, namespace: string): Promise<void> {
+  await sql(
+    /* sql */ `
+    delete from callplane.events e
+    using callplane.heads h
+    where h.namespace = $1 and e.namespace = $1 and e.command is not null and e.tick <= h.condensed_tick
+      and (${IS_KEPT} or e.command -> 'command' ? 'PeerGone') and not (${COUNTS})`,
+    [namespace],
+  )
 }

@@ -6,7 +6,7 @@
 //
 // Who has come no further than that tick begins anew, as with other events that are forgotten.
 import type { Sql } from '../db/sql.ts'
-import { findCommandsToCondense, readSent, replaceCommands, type Command } from './commands.ts'
+import { findCommandsToCondense, forgetReplaced, readSent, replaceCommands, type Command } from './commands.ts'
 import { Registry } from './registry.ts'
 import { commandsOf } from './registry-commands.ts'
 
@@ -62,6 +62,8 @@ export async function condense(
   namespace: string,
   { keptMs = KEPT_MS, least = LEAST, breathe = async () => {} }: CondenseOptions = {},
 ): Promise<number> {
+  // Who replaced them may have died before they went; they count for nobody.
+  await forgetReplaced(sql, namespace)
   const old = await findCommandsToCondense(sql, namespace, { keptMs })
   if (old === null || old.count < least) return 0
   const sent = await readSent(sql, namespace, { until: old.tick })
@@ -74,8 +76,9 @@ export async function condense(
   if (commands.length * GAIN > sent.length) return 0
   const { reachedMs: atMs } = registry.parts
   if (!makesTheSame(commands, atMs, registry)) throw new Error('the commands of long ago cannot be condensed')
-  const isDone = await replaceCommands(sql, namespace, commands, { ...old, atMs })
-  return isDone ? sent.length - commands.length : 0
+  if (!(await replaceCommands(sql, namespace, commands, { ...old, atMs }))) return 0
+  await forgetReplaced(sql, namespace)
+  return sent.length - commands.length
 }
 
 /** Those alone that stay in the log. */
