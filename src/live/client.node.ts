@@ -46,7 +46,7 @@ export class Client {
   readonly #receiver: Receiver
   #state: 'open' | 'closing' | 'closed' = 'open'
   /** Frames of later turns; those before `#next` are done. */
-  #queue: (string | Refusal)[] = []
+  #queue: (string | Uint8Array | Refusal)[] = []
   #next = 0
   #takenInTurn = 0
   #isPaused = false
@@ -73,7 +73,7 @@ export class Client {
   }
 
   /** A frame, or why it is none, in the order in which they came. */
-  take(incoming: string | Refusal): void {
+  take(incoming: string | Uint8Array | Refusal): void {
     if (this.#state !== 'open') return
     if (this.#queue.length === 0 && this.#takenInTurn < FRAMES_A_TURN) return this.#deliver(incoming)
     this.#queue.push(incoming)
@@ -118,10 +118,10 @@ export class Client {
     this.#wire.send(frame)
   }
 
-  #deliver(incoming: string | Refusal): void {
+  #deliver(incoming: string | Uint8Array | Refusal): void {
     if (this.#takenInTurn === 0) setImmediate(() => this.#nextTurn())
     this.#takenInTurn++
-    if (typeof incoming !== 'string') return this.#refuse(incoming)
+    if (typeof incoming !== 'string' && !(incoming instanceof Uint8Array)) return this.#refuse(incoming)
     if (!this.#hasSpoken) this.#guest.spoke()
     this.#hasSpoken = true
     this.#receiver.receive(incoming)

@@ -11,15 +11,15 @@ import type {
   WebSocketRequestResponsePair as WorkerRequestResponsePair,
 } from '@cloudflare/workers-types'
 import { CallplaneError } from '../protocol/errors.ts'
-import { MAX_LIVE_FRAME_BYTES } from '../protocol/limits.ts'
 import { SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER } from '../protocol/sign-of-life.ts'
 import { checkVersion, OBJECT_MESSAGE_VERSION as v } from '../protocol/object-message.ts'
 import { Checkpoints } from './checkpoints.workerd.ts'
 import { FollowedLogs } from './followed-logs.ts'
+import { MSGPACK_PROTOCOL, offersMsgpack } from './msgpack-frames.ts'
 import type { Hear, Heard, PeerCalls, SequencerCalls } from './object-messages.ts'
 import { Peer, type PeerOptions } from './peer.ts'
 import type { Session } from './session.ts'
-import { CLOSE, close, connectionOf, end, endMoved, isTooLong, keyOf, OPEN } from './sockets.workerd.ts'
+import { close, connectionOf, end, endMoved, keyOf, noteMsgpack, OPEN, receive } from './sockets.workerd.ts'
 import { attach, attachedTo, attachedWhole, forgetAttached, type Attached } from './socket-attachment.workerd.ts'
 
 // workerd's own, where the DOM library has another or none of the name.
@@ -83,6 +83,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
     super(...params)
     // A client that asks whether its peer is there does not wake it.
     this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(SIGN_OF_LIFE, SIGN_OF_LIFE_ANSWER))
+    noteMsgpack(this.ctx.getWebSockets(MSGPACK_PROTOCOL))
     void this.ctx.blockConcurrencyWhile(async () => {
       const known = await this.ctx.storage.get<string>('id')
       if (known === undefined) await this.ctx.storage.put('id', this.#id)
@@ -93,14 +94,17 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   override async fetch(request: WorkerRequest): Promise<WorkerResponse> {
     if (this.ctx.getWebSockets().length >= MAX_SOCKETS) return new Response(null, { status: 503 })
     const { 0: client, 1: server } = new WebSocketPair()
-    this.ctx.acceptWebSocket(server)
+    const isPacked = offersMsgpack(request.headers.get('sec-websocket-protocol'))
+    this.ctx.acceptWebSocket(server, isPacked ? [MSGPACK_PROTOCOL] : [])
+    if (isPacked) noteMsgpack([server])
     const attached: Attached = { acceptedAtMs: Date.now(), guest: null, interests: [] }
     server.serializeAttachment(attached)
     const key = keyOf(request)
     if (key !== undefined) this.#admit(server, attached, { key })
     this.#mustWatchSilent = true
     await this.#alarmIn(SILENT_MS)
-    return new Response(null, { status: 101, webSocket: client })
+    const headers = isPacked ? { 'sec-websocket-protocol': MSGPACK_PROTOCOL } : {}
+    return new Response(null, { status: 101, webSocket: client, headers })
   }
 
   override async webSocketMessage(socket: WorkerSocket, message: string | ArrayBuffer): Promise<void> {
@@ -227,14 +231,7 @@ export abstract class SleepingPeer<Env> extends DurableObject<Env> implements Pe
   }
 
   #receive(socket: WorkerSocket, { session }: Guest, message: string | ArrayBuffer): void {
-    if (typeof message !== 'string') {
-      session.refuse('invalid_request', 'a frame is text, and this one is binary')
-      close(socket, CLOSE.notText, 'a frame is text')
-    } else if (isTooLong(message)) {
-      const reason = `a frame is at most ${MAX_LIVE_FRAME_BYTES} bytes`
-      session.refuse('payload_too_large', reason)
-      close(socket, CLOSE.tooLong, reason)
-    } else session.receive(message)
+    receive(socket, session, message)
     this.#attachSoon()
   }
 

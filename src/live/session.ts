@@ -6,6 +6,7 @@ import { frameOf, type Interest } from './audience.ts'
 import { commandOf, type Command } from './commands.ts'
 import type { Connection, Receiver } from './connection.ts'
 import { errorFrame, refusalOf } from './fault.ts'
+import { parsePackedFrame } from './msgpack-frames.ts'
 import type { Room } from './room.ts'
 
 export interface SessionOptions {
@@ -69,9 +70,9 @@ export class Session implements Receiver {
     if (key !== undefined) this.#enqueue({ id: 'cookie', tag: 'Auth', body: { key } }, 0)
   }
 
-  receive(frame: string): void {
+  receive(frame: string | Uint8Array): void {
     if (this.#isOver) return
-    const requests = parseLiveFrame(frame)
+    const requests = typeof frame === 'string' ? parseLiveFrame(frame) : parsePackedFrame(frame)
     if (requests.length === 0 && this.#entered === null) return this.end(noKey())
     for (const request of requests) this.#enqueue(request, frame.length / requests.length)
   }

@@ -1,4 +1,5 @@
-// Live queries over WebSocket, at /v1/live on the plane's own server: a frame is a text message.
+// Live queries over WebSocket, at /v1/live on the plane's own server: a frame is a text message, or a binary one for clients that
+// offer to speak msgpack.
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer, type WebSocket } from 'ws'
@@ -7,6 +8,7 @@ import { CLOSE, Client, type Refusal } from './client.node.ts'
 import type { Acceptor } from './connection.ts'
 import { cookieKey } from './cookie-key.ts'
 import type { Gate } from './gate.node.ts'
+import { MSGPACK_PROTOCOL, packed } from './msgpack-frames.ts'
 
 const PATH = '/v1/live'
 
@@ -59,8 +61,8 @@ function settings({ closeWithinMs }: WebSocketOptions) {
     maxBufferedChunks: 4_096,
     // Compressing takes 300 KB a connection, and lets 1 KB of a client's become 1 MB here.
     perMessageDeflate: false,
-    // None is spoken yet, and a client that asks for one must not think that it is.
-    handleProtocols: () => false as const,
+    // A client that asks for another must not think that it is spoken.
+    handleProtocols: (offered: Set<string>) => offered.has(MSGPACK_PROTOCOL) && MSGPACK_PROTOCOL,
     closeTimeout: closeWithinMs,
   }
 }
@@ -84,10 +86,11 @@ function connect(
   { gate, acceptor, key, keepAliveMs }: WebSocketOptions & { key: string | undefined },
 ): Client {
   const taken = (): void => client.taken()
+  const isPacked = webSocket.protocol === MSGPACK_PROTOCOL
   const client: Client = new Client(
     {
       send(frame) {
-        if (webSocket.readyState === webSocket.OPEN) webSocket.send(frame, taken)
+        if (webSocket.readyState === webSocket.OPEN) webSocket.send(isPacked ? packed(frame) : frame, taken)
       },
       get bufferedBytes() {
         return webSocket.bufferedAmount
@@ -111,7 +114,7 @@ function connect(
     hasAnswered = true
     unfinishedBytes = 0
     client.holds(0)
-    client.take(isBinary ? BINARY : data.toString('utf8'))
+    client.take(!isBinary ? data.toString('utf8') : isPacked ? data : BINARY)
   })
   webSocket.on('pong', () => (hasAnswered = true))
   webSocket.on('error', (error) => {

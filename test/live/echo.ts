@@ -5,6 +5,7 @@ import { onTestFinished } from 'vitest'
 import type { Acceptor, Connection } from '../../src/live/connection.ts'
 import { openTransports, type TransportOptions } from '../../src/live/transports.node.ts'
 import { isWebSocketRequest } from '../../src/live/websocket.node.ts'
+import { decodeBody } from '../../src/protocol/wire.ts'
 import { liveClient, type ClientOptions, type LiveClient, type Transport } from '../support/live-client.ts'
 
 /** What the peer knows of one of its clients. */
@@ -48,8 +49,9 @@ export async function echo({ onFrame = (seen, frame) => seen.connection.send(fra
       return {
         receive: (frame) =>
           tell(() => {
-            seen.received.push(frame)
-            onFrame(seen, frame)
+            const text = typeof frame === 'string' ? frame : JSON.stringify(decodeBody(frame))
+            seen.received.push(text)
+            onFrame(seen, text)
           }),
         refuse: (code, message) =>
           tell(() => {

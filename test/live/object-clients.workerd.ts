@@ -17,8 +17,12 @@ const clients = new Map<string, WireClient[]>()
 /** By then, everything that the clients were told is attached. */
 export const attached = (stage: ObjectStage) => untilAttached(stage, PEERS, clients.get(stage.namespace) ?? [])
 
-export async function connect(stage: ObjectStage, headers: Record<string, string> = HERE): Promise<WireClient> {
-  const client = await open(headers)
+export async function connect(
+  stage: ObjectStage,
+  headers: Record<string, string> = HERE,
+  options?: { isPacked: boolean },
+): Promise<WireClient> {
+  const client = await open(headers, options)
   await client.ask('Auth', { key: stage.key })
   clients.set(stage.namespace, [...(clients.get(stage.namespace) ?? []), client])
   return client

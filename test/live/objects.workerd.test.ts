@@ -20,7 +20,7 @@ import {
   THERE,
   watching,
 } from './object-clients.workerd.ts'
-import { enqueue } from './peer-suite.ts'
+import { byState, enqueue } from './peer-suite.ts'
 import { newStage, open } from './stage.workerd.ts'
 
 const pending = (count: number) => [{ service: 'greeter', state: 'pending', count }]
@@ -157,6 +157,22 @@ test('evicted between any two frames, they go on: nothing is said twice, and not
   expect(await client?.ask('Uninterest', { name: 'states' })).toHaveProperty('Ok')
   await evict(stage)
   expect(await client?.ask('Uninterest', { name: 'states' })).toMatchObject({
+    Error: [expect.anything(), 'not_found', expect.any(String)],
+  })
+})
+
+test('a client that speaks msgpack is told so in each life of its object', async () => {
+  const stage = await newStage()
+  await minutePasses(stage)
+  const client = await connect(stage, HERE, { isPacked: true })
+  await client.ask('Register', { name: 'states', plan: byState })
+  await client.ask('Interest', { name: 'states' })
+  for (const count of [1, 2]) {
+    await enqueue(stage, 1)
+    await expect.poll(() => client.rows('states')).toEqual(pending(count))
+    await evict(stage)
+  }
+  expect(await client.ask('Interest', { name: 'none' })).toMatchObject({
     Error: [expect.anything(), 'not_found', expect.any(String)],
   })
 })

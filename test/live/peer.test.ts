@@ -9,7 +9,7 @@ import { embeddedSql } from '../support/plane.ts'
 import { byState, enqueue, peerSuite } from './peer-suite.ts'
 import { newStage as stageOver, type Transport } from './stage.ts'
 
-describe.each<Transport>(['none', 'websocket', 'tcp'])('over %s', (transport) => {
+describe.each<Transport>(['none', 'websocket', 'msgpack', 'tcp'])('over %s', (transport) => {
   peerSuite((options = {}) => stageOver(options, { transport }))
 })
 

@@ -13,7 +13,7 @@ import type { Stage as SharedStage } from './peer-suite.ts'
 
 let stages = 0
 
-export type Transport = 'none' | 'websocket' | 'tcp'
+export type Transport = 'none' | 'websocket' | 'msgpack' | 'tcp'
 
 export interface Stage extends SharedStage {
   peer: Peer
@@ -75,7 +75,7 @@ function openWithout(peer: Peer): Open {
   }
 }
 
-async function openOver(peer: Peer, transport: 'websocket' | 'tcp'): Promise<Open> {
+async function openOver(peer: Peer, transport: Exclude<Transport, 'none'>): Promise<Open> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo // it listens on TCP
@@ -85,11 +85,13 @@ async function openOver(peer: Peer, transport: 'websocket' | 'tcp'): Promise<Ope
     server.close()
   })
   return () =>
-    transport === 'websocket' ? overWebSocket(`ws://127.0.0.1:${port}/v1/live`) : overTcp(transports.tcp?.port ?? 0)
+    transport === 'tcp'
+      ? overTcp(transports.tcp?.port ?? 0)
+      : overWebSocket(`ws://127.0.0.1:${port}/v1/live`, { isPacked: transport === 'msgpack' })
 }
 
-export async function overWebSocket(url: string): Promise<WireClient> {
-  const client = await openWebSocket(url)
+export async function overWebSocket(url: string, options?: { isPacked: boolean }): Promise<WireClient> {
+  const client = await openWebSocket(url, options)
   onTestFinished(() => client.close())
   return client
 }
