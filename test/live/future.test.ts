@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { appendTime, forgetTimes, isKept, readCommands, type Command } from '../../src/live/commands.ts'
 import { Registry } from '../../src/live/registry.ts'
+import { beginWatching } from '../../src/live/stamp.ts'
 import { MAX_AHEAD_MS } from '../../src/protocol/limits.ts'
 import { from } from '../../src/protocol/from.ts'
 import { embeddedSql } from '../support/plane.ts'
@@ -127,6 +128,7 @@ test('a peer that begins later, when what says the time to windows has gone, com
 test('what said that rows are due stays in the log, for whoever begins later', async () => {
   const sql = await embeddedSql()
   const namespace = `due_${process.pid}`
+  await beginWatching(sql, namespace)
   await appendTime(sql, namespace, crypto.randomUUID(), 'Time')
   const atMs = await appendTime(sql, namespace, crypto.randomUUID(), 'Due')
   await forgetTimes(sql, namespace, { keptMs: 0 })
