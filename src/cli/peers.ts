@@ -11,7 +11,8 @@ export const peers: Command = {
   help: `Usage: callplane peers [--json]
 
 Lists the peers of live queries that have clients in the namespace, or share its queries: how far each has come in the log,
-what it runs, and who reads too slowly there. A peer tells this every few seconds while something happens; over an idle plane it sleeps.
+what it runs, and who reads too slowly there. A peer tells this every few seconds while something happens; over an idle
+plane it sleeps.
 
   --json   a JSON array
 

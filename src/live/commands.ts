@@ -159,7 +159,10 @@ export async function readSent(sql: Sql, namespace: string, { until }: { until: 
   return rows.map(({ command, at_ms: atMs }) => ({ command: (command as unknown as Sent).command, atMs })) // as appended
 }
 
-/** Commands that were appended long ago: how many, and the tick of the last. `condensedTick`: up to there they were condensed before. */
+/**
+ * Commands that were appended long ago: how many, and the tick of the last. `condensedTick`: up to there they were condensed
+ * before.
+ */
 export interface OldCommands {
   count: number
   tick: number

@@ -14,7 +14,10 @@ export interface Connection {
 export interface Receiver {
   /** A whole frame: JSON as text, or msgpack. */
   receive(frame: string | Uint8Array): void
-  /** What came is no frame: too long, not UTF-8, or binary where no msgpack is spoken. The client is told why; the transport then closes. */
+  /**
+   * What came is no frame: too long, not UTF-8, or binary where no msgpack is spoken. The client is told why; the transport then
+   * closes.
+   */
   refuse(code: 'invalid_request' | 'payload_too_large', message: string): void
   /** The network has taken what was queued. */
   drained(): void

@@ -19,10 +19,15 @@ export function packed(frame: string): Uint8Array {
   return last.bytes
 }
 
+/** As JSON, each byte of it would be some ten. */
+function refuseBinary(_: string, value: unknown): unknown {
+  if (!(value instanceof Uint8Array)) return value
+  throw new CallplaneError('invalid_msgpack', 'a frame has the values of JSON, and this one has binary data')
+}
+
 export function parsePackedFrame(bytes: Uint8Array): ParsedRequest[] {
   try {
-    // Whatever msgpack has beyond JSON, a request is of the values of JSON.
-    return parseLiveFrame(JSON.stringify(decodeBody(bytes)))
+    return parseLiveFrame(JSON.stringify(decodeBody(bytes), refuseBinary))
   } catch (error) {
     if (error instanceof CallplaneError) return [{ id: null, error }]
     throw error

@@ -1,5 +1,5 @@
 // Frames as msgpack: the same as in JSON, and whatever a client sends, no more than that.
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { offersMsgpack, packed, parsePackedFrame } from '../../src/live/msgpack-frames.ts'
 import { parseLiveFrame } from '../../src/protocol/live.ts'
 import { decodeBody, encodeBody } from '../../src/protocol/wire.ts'
@@ -19,9 +19,15 @@ test.each([
   expect(parsePackedFrame(encodeBody(frame))).toEqual(parseLiveFrame(JSON.stringify(frame)))
 })
 
-test('what JSON has not is refused where a value is wanted', () => {
-  const frame = encodeBody([{ id: 1, Interest: { name: new Uint8Array([1]) } }])
-  expect(parsePackedFrame(frame)).toMatchObject([{ id: 1, error: { code: 'invalid_request' } }])
+test.each([
+  ['a frame', new Uint8Array(1_000_000)],
+  ['a name', [{ id: 1, Interest: { name: new Uint8Array([1]) } }]],
+  ['a value', [{ id: 1, Transact: { changes: [{ relation: 'r', row: { a: new Uint8Array(1_000_000) } }] } }]],
+])('binary data as %s is refused, and not written out as JSON', (_, frame) => {
+  const parse = vi.spyOn(JSON, 'parse')
+  onTestFinished(() => parse.mockRestore())
+  expect(parsePackedFrame(encodeBody(frame))).toMatchObject([{ id: null, error: { code: 'invalid_msgpack' } }])
+  expect(parse).not.toHaveBeenCalled()
 })
 
 test.each([
